@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Vector, MMX and x87 computation by executing the instruction itself on saved state: a short piece of
+ * code (a thunk) loads the operands from memory into host registers, runs the instruction with its
+ * registers renamed to fixed ones, and stores the results. Thunks are shared by all instructions
+ * that are equal after renaming, live in an arena that is never writable and executable at one
+ * address, and are bounded in number. See vec.c.
+ *
+ * #UD/#NM checks that depend on control registers (CR0.TS/EM, CR4.OSFXSR, XCR0) are the caller's.
+ */
+#ifndef ENGINE_INTERP_VEC_H
+#define ENGINE_INTERP_VEC_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "x86/decode.h"
+#include "x86/state.h"
+
+struct vec; /* per VM; all functions: any thread */
+
+int vec_new(struct vec **v, struct err *e); /* -EACCES etc. when the host refuses executable memory */
+void vec_free(struct vec *v);
+
+/* What an instruction needs at run time; kept in the engine's decoded form. */
+struct vec_op {
+	void (*fn)(void *frame); /* NULL: arena full, a private slot is built on each use */
+	struct x86_insn insn;
+};
+/* Prepares X86_OP_VEC, X86_OP_MMX, X86_OP_X87, X86_OP_FWAIT, X86_OP_VZERO. 0, or -1: #UD. */
+int vec_prepare(struct vec *v, struct vec_op *op, const struct x86_insn *insn);
+
+/*
+ * Runs it. mem: insn.memsize bytes (64 for safety), the memory operand if insn.arm has X86_ACC_R; on
+ * return the result if it has X86_ACC_W. GPRs in s are read and written as the instruction says
+ * (32-bit results zero-extended); EFLAGS in s->rflags if attr has X86_A_FLAGS or for FCOMI, else untouched.
+ * FIP/FOP/FDP are set from fip (the instruction's address) and fdp (its memory operand's). Returns 0, or the
+ * exception vector X86_XM, X86_MF (pending unmasked x87 exception, checked before a waiting
+ * instruction); then destination and memory are unchanged, MXCSR flags are set as the CPU does.
+ */
+int vec_run(struct vec *v, const struct vec_op *op, struct x86_state *s, void *mem, uint64_t fip,
+	uint64_t fdp);
+
+/*
+ * Gathers, masked moves: memory element by element. read and write get the offset in segment
+ * insn.seg; they need not return (the engine may jump away with a fault), so state is kept
+ * architecturally right between calls (gathers: completed elements are in place, their mask bits clear).
+ */
+struct vec_mem {
+	void (*read)(void *arg, uint64_t off, void *dst, unsigned len);
+	void (*write)(void *arg, uint64_t off, const void *src, unsigned len);
+	void *arg;
+};
+/* X86_OP_GATHER, X86_OP_VMASKMOV, X86_OP_MASKMOV. 0, or -1: #UD. */
+int vec_run_elements(struct vec *v, const struct x86_insn *insn, struct x86_state *s,
+	const struct vec_mem *mem);
+
+#endif

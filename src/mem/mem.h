@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest physical memory: RAM regions backed by one memfd, mapped once into this process.
+ * Everything outside them is a device or nothing. The map is fixed before vCPUs run, so all
+ * lookups are lock-free and may be done from any thread.
+ */
+#ifndef MEM_MEM_H
+#define MEM_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum { MEM_PAGE = 4096, MEM_REGIONS = 8 };
+
+struct mem_region {
+	uint64_t gpa, len; /* bytes, both multiples of MEM_PAGE */
+	uint8_t *host;
+	uint64_t fd_off; /* where it starts in the memfd */
+	uint64_t first_page; /* number of its first page, counting RAM pages only */
+};
+
+/*
+ * Per RAM page, indexed by mem_page(): bits set by engines and devices with atomic operations.
+ * DIRTY is the dirty log (screen, migration); CODE means some engine holds translations of it.
+ */
+enum { MEM_PG_CODE = 1, MEM_PG_DIRTY = 2 };
+
+struct mem {
+	int fd;
+	unsigned nregions;
+	struct mem_region region[MEM_REGIONS];
+	uint64_t npages;
+	uint8_t *page_bits; /* npages bytes */
+};
+
+/*
+ * Allocates size bytes (a multiple of MEM_PAGE, at least 1 MiB) of lazily filled memory and lays it
+ * out as a PC does: low part from 0 to at most MEM_LOW_MAX, the rest from 4 GiB on.
+ */
+#define MEM_LOW_MAX 0xc0000000ull
+int mem_init(struct mem *m, uint64_t size, struct err *e);
+void mem_fini(struct mem *m);
+
+uint64_t mem_size(const struct mem *m);    /* bytes of RAM in all */
+uint64_t mem_low_end(const struct mem *m); /* end of the RAM that starts at 0 */
+
+/* Host address of [gpa, gpa + len) for bulk data; NULL unless all of it is RAM of one region. */
+void *mem_at(const struct mem *m, uint64_t gpa, uint64_t len);
+/* Number of the RAM page that holds gpa, for page_bits; UINT64_MAX when it is not RAM. */
+uint64_t mem_page(const struct mem *m, uint64_t gpa);
+/* Copies; any range that lies in RAM, regions may be crossed. 0 or -EFAULT (then nothing is done). */
+int mem_get(const struct mem *m, uint64_t gpa, void *dst, size_t len);
+int mem_put(const struct mem *m, uint64_t gpa, const void *src, size_t len);
+int mem_zero(const struct mem *m, uint64_t gpa, uint64_t len);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The private line between the supervisor (husk) and husk-vmm: a SOCK_SEQPACKET socketpair, one
+ * struct vmm_msg per datagram, no file descriptors after start. Either side treats the other as a
+ * peer: unknown types are ignored, short datagrams close the line.
+ */
+#ifndef VM_CONTROL_H
+#define VM_CONTROL_H
+
+#include <stdint.h>
+
+enum vmm_msg_type {
+	/* husk-vmm to supervisor */
+	VMM_READY = 1, /* text: "key=value" lines: engine, engine_why, sandbox (one line per stage), boot */
+	VMM_EXIT,      /* the last message: arg = enum vmm_exit, text: one line that says what happened */
+	VMM_ERROR,     /* set-up failed: text is the error line; the process exits 1 */
+	VMM_STATS,     /* answer to VMM_GET_STATS: text as "name value" lines */
+	VMM_RESET,     /* the guest rebooted, for the log */
+	/* supervisor to husk-vmm */
+	VMM_BUTTON = 64, /* press the ACPI power button */
+	VMM_QUIT,        /* end at once, exit reason VMM_EXIT_STOPPED */
+	VMM_GET_STATS,
+	VMM_SERIAL_BREAK,
+	VMM_DO_RESET,    /* reset the machine */
+};
+
+/* How a VM ended; also the exit code of husk-vmm and of "husk run" */
+enum vmm_exit {
+	VMM_EXIT_POWEROFF = 0, /* guest powered off */
+	VMM_EXIT_ERROR = 1,    /* host or user error */
+	VMM_EXIT_USAGE = 2,
+	VMM_EXIT_PANIC = 3,    /* guest kernel panicked */
+	VMM_EXIT_TRIPLE = 4,   /* triple fault */
+	VMM_EXIT_ENGINE = 5,   /* the CPU engine could not go on */
+	VMM_EXIT_STOPPED = 6,  /* husk stop, escape menu, or SIGTERM: the hard way */
+	VMM_EXIT_DEBUG = 128,  /* 0xf4: the process exits with ((value << 1) | 1) & 0xff, told in arg2 */
+};
+
+enum { VMM_TEXT_MAX = 3800 };
+struct vmm_msg {
+	uint32_t type;
+	uint32_t arg, arg2;
+	uint32_t len;            /* of text, without a NUL */
+	char text[VMM_TEXT_MAX]; /* a datagram ends after len bytes of text */
+};
+
+#endif
