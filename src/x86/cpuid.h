@@ -28,6 +28,9 @@ struct x86_cpuid {
 	uint32_t xsave_size;   /* of all of xcr0_mask, standard format */
 	uint64_t cr4_mask, efer_mask; /* bits a guest may set; others #GP */
 	bool avx, avx2, bmi, xsave, x2apic, pcid; /* often asked */
+	uint64_t arch_caps; /* MSR 0x10a; 0: CPUID does not offer it, RDMSR is #GP */
+	bool amd;           /* AMD's rules where the vendors differ (also Hygon) */
+	uint8_t model;      /* row of x86_cpuid_models() */
 };
 
 /*
@@ -38,6 +41,13 @@ struct x86_cpuid {
 int x86_cpuid_init(struct x86_cpuid *c, const char *model, unsigned ncpus, uint32_t tsc_khz,
 	struct err *e);
 const char *const *x86_cpuid_models(void); /* NULL-terminated, for --help and completion */
+
+/*
+ * The same features for an engine that runs the guest on the silicon itself (kvm): vendor, family,
+ * model, brand and caches are the host's, whatever the model says, and no immunity is claimed: the
+ * engine adds what the host says about speculation. See the head of cpuid.c.
+ */
+void x86_cpuid_native(struct x86_cpuid *c, const struct x86_cpuid *like, uint32_t tsc_khz);
 
 /*
  * The CPUID instruction of vCPU number cpu. Dynamic bits (OSXSAVE, APIC enabled, XSAVE size of the
