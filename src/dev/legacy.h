@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The small devices of the board. Each _new() maps itself on the bus and exits when out of memory
- * (set-up only); each has its file. Register meaning follows the datasheet named in the file.
+ * The small devices of the board. Each _new() maps itself on the bus, exits when out of memory and
+ * asserts when its place is taken (set-up only); none returns NULL. Each has its file; register meaning
+ * follows the datasheet named there. _free() is for after the last access; a device with a timer is
+ * freed on the loop's thread or when that has ended.
  */
 #ifndef DEV_LEGACY_H
 #define DEV_LEGACY_H
@@ -21,7 +23,7 @@ void uart_free(struct uart *u);
 size_t uart_rx(struct uart *u, const uint8_t *p, size_t n);
 size_t uart_rx_room(const struct uart *u);
 void uart_break(struct uart *u); /* the line was held low: SysRq on Linux */
-/* Called with the lock held when room appears after uart_rx() took less than it was given. */
+/* Called with the lock held when there is room again after uart_rx() took less than it was given. */
 void uart_on_room(struct uart *u, void (*room)(void *arg), void *arg);
 
 /* MC146818 clock and CMOS at 0x70: UTC from the host; periodic, alarm and update interrupts on irq. */
