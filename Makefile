@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+# A thin front to Meson and the scripts in tools/; "make help" lists what there is.
+BUILD   ?= build/rel
+PREFIX  ?= /usr/local
+CACHE    = .cache
+GUEST    = $(CACHE)/guest
+
+.PHONY: help deps build kernels guest run check bench install clean
+
+help:
+	@echo 'make run      build, and boot the default guest on this terminal (Ctrl-] is the escape key)'
+	@echo 'make check    all tests; ends with "N passed, N failed"'
+	@echo 'make build    $(BUILD)/src/cmd/husk'
+	@echo 'make guest    the default guest: $(GUEST)/vmlinuz and initrd.img'
+	@echo 'make deps     install the Debian packages that are missing, for run and check'
+	@echo 'make bench    boot time and CPU seconds, husk and QEMU TCG'
+	@echo 'make install  to PREFIX=$(PREFIX) (and DESTDIR)'
+	@echo 'make clean    remove build/; the downloaded kernels in $(CACHE) stay'
+
+deps:
+	@tools/deps check
+
+$(BUILD)/build.ninja:
+	@tools/deps run
+	meson setup $(BUILD) --prefix=$(PREFIX)
+
+build: $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+guest:
+	@tools/deps run
+	@tools/fetch-kernels cloud
+	@tools/mkguest cloud $(GUEST)
+
+run: build guest
+	@$(BUILD)/src/cmd/husk run $(ARGS)
+
+check:
+	@tools/deps check
+	@tools/check
+
+bench: build guest
+	@tools/deps check
+	@bench/boot
+
+install: build guest
+	meson configure $(BUILD) --prefix=$(PREFIX)
+	DESTDIR=$(DESTDIR) meson install -C $(BUILD)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/husk/guest $(GUEST)/vmlinuz $(GUEST)/initrd.img
+
+clean:
+	rm -rf build
