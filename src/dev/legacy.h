@@ -43,10 +43,14 @@ struct pit;
 struct pit *pit_new(struct bus *b, struct loop *l, struct irq irq);
 void pit_free(struct pit *p);
 
-/* i8042 at 0x60/0x64 with a keyboard and a PS/2 mouse port that is empty; reset() on command 0xfe. */
+/* i8042 at 0x60/0x64 (and port 0x92) with a keyboard and a PS/2 mouse port that is empty; reset() on
+ * command 0xfe. */
 struct i8042;
 struct i8042 *i8042_new(struct bus *b, struct irq kbd, struct irq aux, void (*reset)(void *arg), void *arg);
 void i8042_free(struct i8042 *k);
+/* A key's bytes in scan code set 2 (at most 8), lock held: n, or 0 when the guest has no room or stopped
+ * the keyboard. */
+size_t i8042_key(struct i8042 *k, const uint8_t *p, size_t n);
 
 /*
  * ACPI hardware: power management timer (24/32 bit, 3.579545 MHz) at 0x608, sleep control 0x600 and
