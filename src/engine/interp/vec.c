@@ -86,6 +86,7 @@ struct vec {
 	uint8_t *rw, *rx;
 	size_t size, used; /* [0, CODE_MAX) is the private slot */
 	uint32_t features; /* of the host */
+	bool pi2ps_enters_mmx; /* CVTPI2PS from memory makes the transition to MMX state */
 	unsigned nthunks;
 	uint32_t hash[HASH_SIZE]; /* offset of the thunk, 0 is free */
 };
@@ -261,6 +262,19 @@ static uint32_t host_features(void)
 }
 
 /*
+ * CVTPI2PS with a memory operand touches no MM register; Intel's manual has it enter MMX state
+ * nevertheless, AMD's CPUs do not. Guests get what the host does.
+ */
+static bool host_pi2ps_enters_mmx(void)
+{
+	static const uint64_t operand = 0;
+	struct { uint16_t fcw, r0, fsw, r1, ftw, r2; uint32_t rest[4]; } env;
+
+	__asm__ volatile("fninit; cvtpi2ps %1, %%xmm0; fnstenv %0; fninit" : "=m"(env) : "m"(operand) : "xmm0");
+	return env.ftw != 0xffff;
+}
+
+/*
  * The code builder. Everything that may be emitted is a few fixed forms; the operand is the frame
  * (rdi + 32-bit displacement).
  */
@@ -370,6 +384,14 @@ static bool uses_gprs(const struct x86_insn *i)
 	return i->kreg == X86_K_GPR || (i->krm == X86_K_GPR && !i->is_mem) || pcmpstr(i);
 }
 
+/* Is it one whose memory operand is as wide as the general register that could stand there? */
+static bool gpr_or_mem(const struct x86_insn *i)
+{
+	if (i->map == 1)
+		return i->opcode == 0x2a || i->opcode == 0x6e || (i->opcode == 0x7e && i->vexpp < 2);
+	return i->map == 3 && (i->opcode == 0x16 || i->opcode == 0x22);
+}
+
 /* The instruction with renamed registers, see the top of the file. Returns its length. */
 static unsigned normalise_vec(const struct x86_insn *i, uint8_t key[KEY_MAX])
 {
@@ -378,11 +400,13 @@ static unsigned normalise_vec(const struct x86_insn *i, uint8_t key[KEY_MAX])
 	unsigned reg = i->kreg == X86_K_NONE ? i->reg & 7 : REG_REG;
 	unsigned w = i->vexw, n = 0;
 
-	/* outside 64-bit mode W does not widen a general register: the decoder's size decides */
+	/* outside 64-bit mode W does not widen a general register: the decoder's sizes decide */
 	if (i->kreg == X86_K_GPR)
 		w = i->regsize == 8;
 	else if (i->krm == X86_K_GPR)
 		w = i->rmsize == 8;
+	else if (i->is_mem && gpr_or_mem(i))
+		w = i->memsize == 8;
 	if (is_vex(i)) {
 		unsigned vvvv = i->kvex == X86_K_NONE ? 0 : REG_VEX;
 
@@ -625,6 +649,7 @@ int vec_new_sized(struct vec **vp, size_t arena, struct err *e)
 	}
 	v->used = CODE_MAX;
 	v->features = host_features();
+	v->pi2ps_enters_mmx = host_pi2ps_enters_mmx();
 	*vp = v;
 	return 0;
 }
@@ -724,6 +749,10 @@ enum { MXCSR_FLAGS = 0x3f, MXCSR_MASKS = 0x1f80, MXCSR_MASK_SHIFT = 7, MXCSR_FTZ
  * the guest unmasked it, a first run with flush-to-zero finds tiny results: they are flushed, which sets
  * UE whether or not they were exact. (FTZ itself has no effect while underflow is unmasked.)
  *
+ * XXX Flags that come with an unmasked exception are not always the CPU's: PE beside an unmasked OE or UE
+ * (it tells whether the result with unbounded exponent is exact; here it is set), and DPPS/DPPD, where a
+ * later step's flags are in, though the CPU stopped at an earlier one. No program is known to look.
+ *
  * Returns 0 or X86_XM.
  */
 static int run_fp(struct vec *v, const struct vec_op *op, struct x86_fpu *fpu, struct vec_frame *f)
@@ -798,8 +827,6 @@ static int run_vec(struct vec *v, const struct vec_op *op, struct x86_state *s, 
 	}
 	if (i->is_mem && i->arm & X86_ACC_W)
 		memcpy(mem, f.mem, i->memsize);
-	if (i->op == X86_OP_MMX)
-		vec_mmx_enter(&s->fpu);
 	if (out >= 0) {
 		unsigned n = number[out];
 
@@ -817,14 +844,21 @@ static int run_vec(struct vec *v, const struct vec_op *op, struct x86_state *s, 
 
 static int run_mmx(struct vec *v, const struct vec_op *op, struct x86_state *s, void *mem)
 {
+	const struct x86_insn *i = &op->insn;
+
+	/* CVTPI2PD from memory stays out of MMX state on all CPUs (its page says so) */
+	if (i->map == 1 && i->opcode == 0x2a && i->is_mem && (i->vexpp == 1 || !v->pi2ps_enters_mmx))
+		return run_vec(v, op, s, mem);
 	x87_summary(&s->fpu);
 	if (s->fpu.fsw & FSW_ES)
 		return X86_MF;
-	if (!needs_thunk(&op->insn)) { /* EMMS */
+	if (!needs_thunk(i)) { /* EMMS */
 		vec_mmx_enter(&s->fpu);
 		s->fpu.ftw = 0;
 		return 0;
 	}
+	/* even if it then ends in #XM, as CPUs do it */
+	vec_mmx_enter(&s->fpu);
 	return run_vec(v, op, s, mem);
 }
 
