@@ -739,6 +739,22 @@ static void run_vzero(const struct x86_insn *i, struct x86_state *s)
 
 enum { MXCSR_FLAGS = 0x3f, MXCSR_MASKS = 0x1f80, MXCSR_MASK_SHIFT = 7, MXCSR_FTZ = 0x8000 };
 
+static bool is_ps2ph(const struct x86_insn *i)
+{
+	return i->map == 3 && i->opcode == 0x1d;
+}
+
+/* Did VCVTPS2PH make a half precision number that is not normalised? */
+static bool half_tiny(const struct x86_insn *i, const struct vec_frame *f)
+{
+	const uint8_t *out = i->is_mem ? f->mem : f->out;
+
+	for (unsigned n = 0; n < (i->vl ? 8 : 4); n++)
+		if (!(get_u16(out + 2 * n) & 0x7c00) && get_u16(out + 2 * n) & 0x3ff)
+			return true;
+	return false;
+}
+
 /*
  * Floating point with MXCSR as the guest has it but for the masks. If the guest unmasked what
  * occurred, the instruction must not complete, with flags as SDM Vol. 1, 11.5.3 has it: invalid,
@@ -747,7 +763,8 @@ enum { MXCSR_FLAGS = 0x3f, MXCSR_MASKS = 0x1f80, MXCSR_MASK_SHIFT = 7, MXCSR_FTZ
  *
  * A masked underflow needs a tiny and inexact result, an unmasked one a tiny result only. So if
  * the guest unmasked it, a first run with flush-to-zero finds tiny results: they are flushed, which sets
- * UE whether or not they were exact. (FTZ itself has no effect while underflow is unmasked.)
+ * UE whether or not they were exact. (FTZ itself has no effect while underflow is unmasked.) VCVTPS2PH does
+ * not know FTZ; there the result shows it.
  *
  * XXX Flags that come with an unmasked exception are not always the CPU's: PE beside an unmasked OE or UE
  * (it tells whether the result with unbounded exponent is exact; here it is set), and DPPS/DPPD, where a
@@ -769,6 +786,8 @@ static int run_fp(struct vec *v, const struct vec_op *op, struct x86_fpu *fpu, s
 	}
 	f->mxcsr = quiet;
 	op_run(v, op, f);
+	if (unlikely(unmasked & EXC_UE) && is_ps2ph(&op->insn) && half_tiny(&op->insn, f))
+		tiny = EXC_UE;
 	flags = (f->mxcsr_out & MXCSR_FLAGS) | tiny;
 	if (likely(!(flags & unmasked))) {
 		fpu->mxcsr = mxcsr | flags;
