@@ -24,9 +24,10 @@ struct mem_region {
 
 /*
  * Per RAM page, indexed by mem_page(): bits set by engines and devices with atomic operations.
- * DIRTY is the dirty log (screen, migration); CODE means some engine holds translations of it.
+ * DIRTY is the dirty log (screen, migration); CODE means some engine holds or is about to make
+ * translations of it; CODE_SYNCED that every vCPU has given up writing to it unnoticed.
  */
-enum { MEM_PG_CODE = 1, MEM_PG_DIRTY = 2 };
+enum { MEM_PG_CODE = 1, MEM_PG_DIRTY = 2, MEM_PG_CODE_SYNCED = 4 };
 
 struct mem {
 	int fd;

@@ -123,7 +123,7 @@ enum x86_mp { X86_MP_RUN, X86_MP_HALT, X86_MP_WAIT_SIPI, X86_MP_SHUTDOWN };
 enum { X86_NMTRR_VAR = 8, X86_NMTRR_FIX = 11 };
 
 struct x86_state {
-	uint64_t gpr[16];
+	uint64_t gpr[18]; /* 16 registers; the last two are engines' scratch, 0 outside of run() */
 	uint64_t rip, rflags;
 	struct x86_seg seg[X86_NSEG], ldt, tr;
 	struct x86_table gdt, idt;

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inside of the interp engine. See interp.c for how it works as a whole.
+ */
+#ifndef ENGINE_INTERP_INT_H
+#define ENGINE_INTERP_INT_H
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdatomic.h>
+#include <stdnoreturn.h>
+
+#include "base/util.h"
+#include "engine/engine.h"
+#include "engine/interp/vec.h"
+#include "x86/decode.h"
+#include "x86/walk.h"
+
+/*
+ * Arithmetic flags as the host's LAHF and SETO give them: AH in bits 15-8 (SF ZF 0 AF 0 PF 1 CF), OF in
+ * bit 0. Each ALU operation is the host's own instruction followed by these two.
+ */
+enum { FL_OF = 1, FL_CF = 0x100, FL_PF = 0x400, FL_AF = 0x1000, FL_ZF = 0x4000, FL_SF = 0x8000 };
+
+/* Scratch slots behind the 16 registers, so that an address is always three loads and two adds */
+enum { R_ZERO = 16, R_PC = 17 /* linear: offset of the block's first instruction in CS */ };
+
+struct iop;
+typedef const struct iop *iop_fn(struct engine_cpu *c, const struct iop *op);
+
+/* A decoded instruction, bound to the C function that is its meaning. */
+struct iop {
+	iop_fn *fn;
+	int64_t disp; /* RIP-relative: from the start of the block */
+	int64_t imm;
+	union {
+		const struct x86_insn *insn; /* generic handlers */
+		const struct vec_op *vec;
+		struct block **link; /* of a direct branch: [0] not taken, [1] taken; NULL across pages */
+	};
+	uint64_t amask;            /* of the address size */
+	uint8_t dst, src;          /* byte offsets into gpr: AH is 1 */
+	uint8_t base, index, scale; /* numbers of gpr, R_ZERO, R_PC */
+	uint8_t seg;               /* for the segment base and checks */
+	uint8_t flat;              /* 64-bit mode and no FS, GS: base 0, nothing to check */
+	uint8_t cc;
+	uint16_t next_off;         /* of the next instruction, from the block's start */
+	uint8_t len;
+	uint8_t size;              /* operand size in bytes */
+};
+
+enum { BLOCK_INSNS = 32 };
+
+/* A run of instructions in one page, found by the physical address of the first. */
+struct block {
+	uint64_t gpa;
+	struct block *hash_next;
+	const uint32_t *gen_now; /* the page's generation */
+	uint32_t gen;            /* the one this was decoded in */
+	uint8_t mode;            /* enum x86_mode */
+	uint8_t nops;
+	struct block *link[2];
+	struct iop ops[];
+};
+
+enum { TLB_BITS = 9, TLB_SIZE = 1 << TLB_BITS };
+#define TLB_NONE (~0ull)
+
+/* Tags are linear page addresses or TLB_NONE. host = linear + addend. */
+struct tlb_entry {
+	uint64_t rtag, wtag, xtag;
+	uint64_t addend;
+};
+
+/* MMU_CHECKED never holds entries: alignment checks or data breakpoints are on. */
+enum { MMU_USER, MMU_KERNEL, MMU_KERNEL_AC, MMU_CACHED, MMU_CHECKED = MMU_CACHED, MMU_MODES };
+
+enum { JC_SIZE = 4096, HASH_SIZE = 1 << 15 };
+struct jc_entry { /* by virtual address: block, while the generation stands */
+	uint64_t va;
+	struct block *b;
+	uint32_t gen;
+	uint32_t mode;
+};
+
+enum { /* attention bits: why the CPU should leave its fast loop */
+	ATTN_IRQ = 1,
+	ATTN_NMI = 2,
+	ATTN_KICK = 4,
+	ATTN_CODE = 8, /* drop write tags: another CPU made a page a code page */
+	ATTN_INIT = 16,
+	ATTN_SIPI = 32,
+};
+
+struct engine_vm {
+	struct mem *mem;
+	const struct x86_cpuid *cpuid;
+	const struct cpu_host *host;
+	struct vec *vec;
+	/* Self-modifying code, by RAM page (mem_page()); see mem.c */
+	uint32_t *page_gen;
+	uint64_t *page_lines; /* a bit for each 64 bytes that hold decoded code */
+	pthread_mutex_t code_lock;
+	_Atomic uint64_t code_epoch;
+	pthread_mutex_t split_lock; /* LOCK across pages or on device memory */
+	struct engine_cpu *cpu[256];
+	unsigned ncpus;
+};
+
+struct fault {
+	uint8_t vector;
+	bool has_code;
+	uint32_t code;
+	uint64_t cr2;
+};
+
+/* How an exception or interrupt came about, for delivery */
+enum event { EV_FAULT, EV_INTERRUPT, EV_SOFT, EV_INT3, EV_INT1 };
+
+/* Where a linear page leads to */
+struct place {
+	uint8_t *host; /* NULL: device memory at gpa */
+	uint64_t gpa;
+	uint64_t page; /* RAM page number */
+};
+
+enum { RMW_NONE, RMW_BOUNCE, RMW_CODE };
+
+enum { JMP_FAULT = 1, JMP_ONE, JMP_STOP };
+
+struct engine_cpu {
+	struct x86_state s; /* arithmetic flags are in fl, not in s.rflags, while running */
+	uint32_t fl;
+	uint8_t mmu;      /* MMU_* for data accesses of the current privilege */
+	uint8_t cpl;
+	uint8_t mode;     /* enum x86_mode of CS */
+	uint8_t stack_size; /* bytes of the stack pointer: 2, 4, 8 */
+	bool vec_ok, avx_ok, x87_ok; /* no #NM, #UD from control registers */
+	uint8_t flat_segs; /* bit per segment: base 0, all of 4 GiB, usable for reads and writes */
+	bool single;      /* execute one instruction, then look around */
+	bool in_single;
+	bool trap_pending; /* #DB after this instruction: data breakpoint hit (bits in dr6_pending) */
+	uint64_t dr6_pending;
+	bool dr_exec, dr_data; /* DR7 enables instruction or data breakpoints */
+	_Atomic uint32_t attention;
+	uint32_t attn_mask;
+
+	uint64_t rip; /* between blocks: next instruction, offset in CS */
+	const struct iop *op; /* the instruction that is in a slow path; NULL between blocks */
+	struct block *block;
+	struct block **link; /* where the next block is to be linked in */
+	struct block *next;
+
+	struct tlb_entry tlb[MMU_MODES][TLB_SIZE];
+	uint64_t large_lo, large_hi; /* linear range that large pages were cached for */
+	struct x86_paging paging;
+
+	struct jc_entry *jc;
+	uint32_t jc_gen;
+	struct block **hash;
+	uint8_t *arena;
+	size_t arena_used;
+	struct block *scratch; /* one instruction: page crossing, single step */
+	struct x86_insn *scratch_insn;
+	struct vec_op *scratch_vec;
+
+	/* read-modify-write through a bounce buffer or on a code page: mem_rmw_done() finishes */
+	uint8_t rmw_kind; /* RMW_* */
+	uint8_t rmw_size, rmw_first; /* bytes; how many of them lie in rmw_place[0] */
+	struct place rmw_place[2];
+	uint64_t bounce[2];
+	bool locked;
+
+	jmp_buf jb;
+	struct fault fault;
+	int delivering; /* vector under delivery, -1 none: for #DF */
+
+	struct engine_vm *vm;
+	unsigned id;
+	_Atomic bool in_guest;
+	_Atomic uint64_t code_seen;
+	_Atomic uint32_t sipi_vector;
+	enum cpu_stop stop;
+	uint64_t ndrops; /* times the arena was emptied */
+	uint64_t ninsns, nblocks, ndecoded, nflush, ntlbmiss, nirq, nexc;
+	char error[200];
+};
+
+enum { ARENA_SIZE = 48 << 20 };
+
+/* ---- faults (seg.c) ---- */
+noreturn void raise_fault(struct engine_cpu *c, unsigned vector, uint32_t code);
+noreturn void raise_plain(struct engine_cpu *c, unsigned vector); /* no error code */
+static inline noreturn void raise_gp(struct engine_cpu *c)
+{
+	raise_fault(c, X86_GP, 0);
+}
+static inline noreturn void raise_ud(struct engine_cpu *c)
+{
+	raise_plain(c, X86_UD);
+}
+
+/* ---- memory (mem.c) ---- */
+uint64_t mem_load_slow(struct engine_cpu *c, uint64_t lin, unsigned size, unsigned seg);
+void mem_store_slow(struct engine_cpu *c, uint64_t lin, uint64_t v, unsigned size, unsigned seg);
+void *mem_rmw_slow(struct engine_cpu *c, uint64_t lin, unsigned size, unsigned seg);
+void mem_rmw_finish(struct engine_cpu *c);
+void mem_rmw_abort(struct engine_cpu *c); /* a fault or restart came in between */
+void mem_read_bytes(struct engine_cpu *c, uint64_t lin, void *dst, unsigned len, unsigned seg);
+void mem_write_bytes(struct engine_cpu *c, uint64_t lin, const void *src, unsigned len, unsigned seg);
+/* Both pages are checked for writing before anything else happens. */
+void mem_probe_write(struct engine_cpu *c, uint64_t lin, unsigned len, unsigned seg);
+/* Implicit supervisor accesses: descriptor tables, TSS; whatever the CPL. */
+uint64_t mem_sys_load(struct engine_cpu *c, uint64_t lin, unsigned size);
+void mem_sys_store(struct engine_cpu *c, uint64_t lin, uint64_t v, unsigned size);
+/* As a code fetch: up to 15 bytes; returns how many before the second page faults; may raise. */
+unsigned mem_fetch(struct engine_cpu *c, uint64_t lin, uint8_t *buf);
+uint64_t mem_fetch_gpa(struct engine_cpu *c, uint64_t lin); /* raises #PF; UINT64_MAX: not RAM */
+void tlb_flush(struct engine_cpu *c);
+void tlb_flush_page(struct engine_cpu *c, uint64_t lin);
+void mmu_update(struct engine_cpu *c); /* after CR0, CR3, CR4, EFER, CPL, AC, DR7 changed */
+void code_page_mark(struct engine_cpu *c, uint64_t gpa, unsigned len);
+void code_written(struct engine_vm *vm, uint64_t gpa, uint64_t len);
+void code_sync(struct engine_cpu *c);
+
+/* ---- segments, events (seg.c) ---- */
+void seg_load(struct engine_cpu *c, unsigned seg, uint16_t sel); /* MOV, POP, LDS: all checks */
+uint64_t seg_lin_slow(struct engine_cpu *c, unsigned seg, uint64_t off, unsigned len, bool write);
+void cpu_mode_update(struct engine_cpu *c); /* after CS, SS, EFER, CR0 changed */
+void deliver(struct engine_cpu *c, unsigned vector, enum event ev, bool has_code, uint32_t code);
+iop_fn op_callfar, op_jmpfar, op_retfar, op_iret, op_int, op_int3, op_int1, op_into, op_syscall,
+	op_sysret, op_sysenter, op_sysexit, op_movseg_to, op_movseg_from, op_lds, op_pushseg, op_popseg,
+	op_lldt, op_ltr, op_sldt, op_str, op_verr, op_lar, op_arpl, op_bound;
+
+/* ---- system instructions (sys.c) ---- */
+iop_fn op_movcr, op_movdr, op_msr, op_cpuid, op_hlt, op_rdtsc, op_invlpg, op_dtable, op_lmsw, op_smsw,
+	op_clts, op_swapgs, op_fsgsbase, op_xcr, op_stac, op_in, op_out, op_cli, op_sti, op_pushf, op_popf,
+	op_wbinvd, op_rdrand, op_rdpmc, op_vmcall, op_fxsave, op_xsave, op_mxcsr, op_invpcid, op_monitor,
+	op_fence;
+void sys_update(struct engine_cpu *c); /* everything derived from control registers */
+void io_check(struct engine_cpu *c, uint16_t port, unsigned size);
+void set_rflags(struct engine_cpu *c, uint64_t v, uint64_t mask);
+uint64_t get_rflags(const struct engine_cpu *c);
+
+/* ---- strings (string.c) ---- */
+iop_fn op_string;
+
+/* ---- integer (ops.c) ---- */
+/* Binds an instruction to its function. BIND_INSN: the function wants op->insn (or op->vec). */
+enum { BIND_ENDS = 1, BIND_INSN = 2 };
+unsigned op_bind(struct engine_cpu *c, struct iop *op, const struct x86_insn *insn);
+void op_bind_end(struct iop *op); /* goes on behind a block that ends without a branch */
+/* Ends the block; execution goes on at rip (an offset in CS, already masked). */
+const struct iop *op_goto(struct engine_cpu *c, uint64_t rip);
+
+/* ---- inline parts of the hot path ---- */
+
+static inline unsigned tlb_index(uint64_t lin)
+{
+	return (unsigned)((lin >> 12) ^ (lin >> (12 + TLB_BITS))) & (TLB_SIZE - 1);
+}
+
+#define MEM_ACCESSORS(bits)                                                                        \
+	typedef struct {                                                                           \
+		uint##bits##_t v;                                                                  \
+	} __attribute__((packed, may_alias)) any_u##bits;                                          \
+	static inline uint##bits##_t mem_ld##bits(                                                 \
+		struct engine_cpu *c, const struct iop *op, uint64_t lin)                          \
+	{                                                                                          \
+		const struct tlb_entry *e = &c->tlb[c->mmu][tlb_index(lin)];                       \
+                                                                                                   \
+		if (likely(((lin + bits / 8 - 1) & ~0xfffull) == e->rtag))                         \
+			return ((const volatile any_u##bits *)(uintptr_t)(lin + e->addend))->v;    \
+		c->op = op;                                                                        \
+		return (uint##bits##_t)mem_load_slow(c, lin, bits / 8, op->seg);                   \
+	}                                                                                          \
+	static inline void mem_st##bits(                                                           \
+		struct engine_cpu *c, const struct iop *op, uint64_t lin, uint##bits##_t v)        \
+	{                                                                                          \
+		const struct tlb_entry *e = &c->tlb[c->mmu][tlb_index(lin)];                       \
+                                                                                                   \
+		if (likely(((lin + bits / 8 - 1) & ~0xfffull) == e->wtag)) {                       \
+			((volatile any_u##bits *)(uintptr_t)(lin + e->addend))->v = v;             \
+			return;                                                                    \
+		}                                                                                  \
+		c->op = op;                                                                        \
+		mem_store_slow(c, lin, v, bits / 8, op->seg);                                      \
+	}                                                                                          \
+	static inline any_u##bits *mem_rmw##bits(                                                  \
+		struct engine_cpu *c, const struct iop *op, uint64_t lin)                          \
+	{                                                                                          \
+		const struct tlb_entry *e = &c->tlb[c->mmu][tlb_index(lin)];                       \
+                                                                                                   \
+		if (likely(((lin + bits / 8 - 1) & ~0xfffull) == e->wtag))                         \
+			return (any_u##bits *)(uintptr_t)(lin + e->addend);                        \
+		c->op = op;                                                                        \
+		return mem_rmw_slow(c, lin, bits / 8, op->seg);                                    \
+	}
+MEM_ACCESSORS(8)
+MEM_ACCESSORS(16)
+MEM_ACCESSORS(32)
+MEM_ACCESSORS(64)
+
+/* After the new value was written through mem_rmw*(). */
+static inline void mem_rmw_done(struct engine_cpu *c)
+{
+	if (unlikely(c->rmw_kind))
+		mem_rmw_finish(c);
+}
+
+/* Linear address of off in segment seg. write and len are for limits and rights, which 64-bit mode
+ * does not have. */
+static inline uint64_t seg_lin(
+	struct engine_cpu *c, const struct iop *op, unsigned seg, uint64_t off, unsigned len, bool write)
+{
+	if (likely(c->mode == X86_MODE64))
+		return seg >= X86_FS ? off + c->s.seg[seg].base : off;
+	if (likely(c->flat_segs >> seg & 1 && off + len <= 1ull << 32))
+		return off;
+	c->op = op;
+	return seg_lin_slow(c, seg, off, len, write);
+}
+
+static inline uint64_t op_off(const struct engine_cpu *c, const struct iop *op)
+{
+	return ((uint64_t)op->disp + c->s.gpr[op->base] + (c->s.gpr[op->index] << op->scale)) & op->amask;
+}
+
+/* The memory operand's linear address. */
+static inline uint64_t op_lin(struct engine_cpu *c, const struct iop *op, unsigned len, bool write)
+{
+	uint64_t off = op_off(c, op);
+
+	return likely(op->flat) ? off : seg_lin(c, op, op->seg, off, len, write);
+}
+
+/* Offset in CS of this instruction and of the next. */
+static inline uint64_t op_rip(const struct engine_cpu *c, const struct iop *op)
+{
+	return c->s.gpr[R_PC] + op->next_off - op->len;
+}
+
+static inline uint64_t op_next_rip(const struct engine_cpu *c, const struct iop *op)
+{
+	return c->s.gpr[R_PC] + op->next_off;
+}
+
+static inline uint8_t *reg8(struct engine_cpu *c, unsigned off)
+{
+	return (uint8_t *)c->s.gpr + off;
+}
+
+/* Register access by byte offset and size; 32-bit writes clear the upper half. */
+static inline uint64_t reg_get(const struct engine_cpu *c, unsigned off, unsigned size)
+{
+	const uint8_t *p = (const uint8_t *)c->s.gpr + off;
+
+	switch (size) {
+	case 1:
+		return *p;
+	case 2:
+		return get_u16(p);
+	case 4:
+		return get_u32(p);
+	default:
+		return get_u64(p);
+	}
+}
+
+static inline void reg_put(struct engine_cpu *c, unsigned off, unsigned size, uint64_t v)
+{
+	uint8_t *p = (uint8_t *)c->s.gpr + off;
+
+	switch (size) {
+	case 1:
+		*p = (uint8_t)v;
+		break;
+	case 2:
+		put_u16(p, (uint16_t)v);
+		break;
+	case 4:
+		v = (uint32_t)v;
+		/* fall through */
+	default:
+		put_u64(p, v);
+	}
+}
+
+static inline uint64_t load(struct engine_cpu *c, const struct iop *op, uint64_t lin, unsigned size)
+{
+	switch (size) {
+	case 1:
+		return mem_ld8(c, op, lin);
+	case 2:
+		return mem_ld16(c, op, lin);
+	case 4:
+		return mem_ld32(c, op, lin);
+	default:
+		return mem_ld64(c, op, lin);
+	}
+}
+
+static inline void store(
+	struct engine_cpu *c, const struct iop *op, uint64_t lin, unsigned size, uint64_t v)
+{
+	switch (size) {
+	case 1:
+		mem_st8(c, op, lin, (uint8_t)v);
+		break;
+	case 2:
+		mem_st16(c, op, lin, (uint16_t)v);
+		break;
+	case 4:
+		mem_st32(c, op, lin, (uint32_t)v);
+		break;
+	default:
+		mem_st64(c, op, lin, v);
+	}
+}
+
+/* ModRM.rm operand of a generic handler (op->insn set, op->dst: rm register offset). */
+uint64_t rm_get(struct engine_cpu *c, const struct iop *op, unsigned size);
+void rm_put(struct engine_cpu *c, const struct iop *op, unsigned size, uint64_t v);
+
+/* Stack, by the mode's stack size; *sp is a copy that the caller commits at the end. */
+uint64_t stack_pop(struct engine_cpu *c, const struct iop *op, uint64_t *sp, unsigned size);
+void stack_push(struct engine_cpu *c, const struct iop *op, uint64_t *sp, unsigned size, uint64_t v);
+void stack_commit(struct engine_cpu *c, uint64_t sp);
+
+static inline bool cond(uint32_t fl, unsigned cc)
+{
+	bool r;
+
+	switch (cc >> 1) {
+	case 0:
+		r = fl & FL_OF;
+		break;
+	case 1:
+		r = fl & FL_CF;
+		break;
+	case 2:
+		r = fl & FL_ZF;
+		break;
+	case 3:
+		r = fl & (FL_CF | FL_ZF);
+		break;
+	case 4:
+		r = fl & FL_SF;
+		break;
+	case 5:
+		r = fl & FL_PF;
+		break;
+	case 6:
+		r = (fl >> 15 ^ fl) & 1;
+		break;
+	default:
+		r = (fl >> 15 ^ fl) & 1 || fl & FL_ZF;
+	}
+	return r ^ (cc & 1);
+}
+
+#endif

@@ -1,0 +1,598 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest memory as interp sees it: the soft-TLB's slow side, and self-modifying code.
+ *
+ * The TLB has one direct-mapped table per kind of access (user, kernel, kernel with AC set). An entry
+ * is filled only with what may be done without further looking: the write tag is absent while the
+ * page is clean, read-only, or holds decoded code; device memory is never entered. When alignment
+ * checks or data breakpoints are on, the mode is MMU_CHECKED, whose table is always empty.
+ *
+ * Code. Each vCPU has decoded blocks of its own. For every RAM page there is a generation number, and
+ * a bitmap of the 64-byte lines from which some vCPU has decoded. A block remembers the generation; if
+ * it has moved on, the block is dead. Who writes to a marked line moves the generation on. To
+ * have such writes noticed, a vCPU that is about to decode from a page for the first time sets
+ * MEM_PG_CODE and waits until all other running vCPUs have dropped their write tags (code_epoch); only
+ * then it sets MEM_PG_CODE_SYNCED and reads the bytes. In a slow store the bytes are written first, then the lines are looked at,
+ * while the decoder marks the lines first, then reads: one of the two sees the other.
+ *
+ * A store into the page of the running block asks for the instruction to be executed again alone
+ * (JMP_ONE), so that the next one is looked up anew.
+ */
+#include <sched.h>
+
+#include "engine/interp/interp-int.h"
+
+void tlb_flush(struct engine_cpu *c)
+{
+	memset(c->tlb, 0xff, sizeof c->tlb);
+	c->large_lo = UINT64_MAX;
+	c->large_hi = 0;
+	c->jc_gen++;
+	c->nflush++;
+}
+
+void tlb_flush_page(struct engine_cpu *c, uint64_t lin)
+{
+	if (lin >= c->large_lo && lin <= c->large_hi) {
+		tlb_flush(c);
+		return;
+	}
+	lin &= ~0xfffull;
+	for (unsigned m = 0; m < MMU_CACHED; m++) {
+		struct tlb_entry *e = &c->tlb[m][tlb_index(lin)];
+
+		if (e->rtag == lin || e->wtag == lin || e->xtag == lin)
+			e->rtag = e->wtag = e->xtag = TLB_NONE;
+	}
+	c->jc_gen++;
+}
+
+void mmu_update(struct engine_cpu *c)
+{
+	const struct x86_state *s = &c->s;
+
+	c->paging.cr0 = s->cr0;
+	c->paging.cr3 = s->cr3;
+	c->paging.cr4 = s->cr4;
+	c->paging.efer = s->efer;
+	c->cpl = (uint8_t)x86_cpl(s);
+	c->dr_exec = c->dr_data = false;
+	for (unsigned i = 0; i < 4; i++)
+		if (s->dr7 >> (2 * i) & 3) {
+			unsigned rw = s->dr7 >> (16 + 4 * i) & 3;
+
+			if (rw == 0)
+				c->dr_exec = true;
+			else
+				c->dr_data = true;
+		}
+	if (c->dr_data || (s->rflags & X86_AC && s->cr0 & X86_CR0_AM && c->cpl == 3))
+		c->mmu = MMU_CHECKED;
+	else if (c->cpl == 3)
+		c->mmu = MMU_USER;
+	else
+		c->mmu = s->rflags & X86_AC || !(s->cr4 & X86_CR4_SMAP) ? MMU_KERNEL_AC : MMU_KERNEL;
+}
+
+static noreturn void raise_pf(struct engine_cpu *c, uint64_t lin, uint32_t code)
+{
+	c->fault.cr2 = lin;
+	raise_fault(c, X86_PF_EXC, code);
+}
+
+static bool canonical(const struct engine_cpu *c, uint64_t lin)
+{
+	return !x86_long_mode(&c->s) || x86_canonical(lin);
+}
+
+static void check_canonical(struct engine_cpu *c, uint64_t lin, unsigned seg)
+{
+	if (canonical(c, lin))
+		return;
+	raise_fault(c, seg == X86_SS ? X86_SS_EXC : X86_GP, 0);
+}
+
+/*
+ * Translates one byte's page for an access of the current privilege (sys: supervisor, whatever the
+ * CPL) and enters what may be entered into the TLB.
+ */
+static struct place translate(
+	struct engine_cpu *c, uint64_t lin, enum x86_access access, bool sys)
+{
+	const bool user = c->cpl == 3 && !sys;
+	const bool smap_ok = user || !(c->s.cr4 & X86_CR4_SMAP) ||
+		(!sys && c->cpl != 3 && c->s.rflags & X86_AC);
+	struct tlb_entry *e;
+	struct x86_walk w;
+	struct place p;
+	uint32_t code;
+
+	if (!x86_long_mode(&c->s))
+		lin = (uint32_t)lin;
+	c->ntlbmiss++;
+	if (x86_walk(c->vm->mem, &c->paging, lin, access, user, smap_ok, &w, &code))
+		raise_pf(c, lin, code);
+	p.gpa = w.gpa;
+	p.page = mem_page(c->vm->mem, w.gpa);
+	if (p.page == UINT64_MAX) {
+		p.host = NULL;
+		return p;
+	}
+	p.host = mem_at(c->vm->mem, w.gpa & ~0xfffull, MEM_PAGE);
+	p.host += w.gpa & 0xfff;
+	if (w.page_size > MEM_PAGE) {
+		c->large_lo = min_u64(c->large_lo, lin & ~(w.page_size - 1));
+		c->large_hi = max_u64(c->large_hi, lin | (w.page_size - 1));
+	}
+	if (sys || c->mmu == MMU_CHECKED)
+		return p;
+	lin &= ~0xfffull;
+	e = &c->tlb[c->mmu][tlb_index(lin)];
+	if (e->addend != (uintptr_t)(p.host - (w.gpa & 0xfff)) - lin ||
+		(e->rtag != lin && e->wtag != lin && e->xtag != lin)) {
+		e->rtag = e->wtag = e->xtag = TLB_NONE;
+		e->addend = (uintptr_t)(p.host - (w.gpa & 0xfff)) - lin;
+	}
+	if (access == X86_FETCH) {
+		e->xtag = lin;
+		return p;
+	}
+	e->rtag = lin;
+	if (access == X86_WRITE && w.write_ok) {
+		uint8_t bits = __atomic_or_fetch(
+			&c->vm->mem->page_bits[p.page], MEM_PG_DIRTY, __ATOMIC_SEQ_CST);
+
+		if (!(bits & MEM_PG_CODE))
+			e->wtag = lin;
+	}
+	return p;
+}
+
+/* Data breakpoints: remembered now, delivered as a trap after the instruction. */
+static void check_watch(struct engine_cpu *c, uint64_t lin, unsigned size, bool write)
+{
+	if (!c->dr_data)
+		return;
+	for (unsigned i = 0; i < 4; i++) {
+		static const uint8_t lens[4] = {1, 2, 8, 4};
+		unsigned rw = c->s.dr7 >> (16 + 4 * i) & 3;
+		uint64_t len = lens[c->s.dr7 >> (18 + 4 * i) & 3], at = c->s.dr[i] & ~(len - 1);
+
+		if (!(c->s.dr7 >> (2 * i) & 3) || rw == 0 || rw == 2 || (rw == 1 && !write))
+			continue;
+		if (lin < at + len && at < lin + size) {
+			c->dr6_pending |= 1ull << i;
+			c->trap_pending = true;
+		}
+	}
+}
+
+static void check_align(struct engine_cpu *c, uint64_t lin, unsigned size)
+{
+	if (c->mmu == MMU_CHECKED && lin & (size - 1) && c->cpl == 3 && c->s.rflags & X86_AC &&
+		c->s.cr0 & X86_CR0_AM)
+		raise_fault(c, X86_AC_EXC, 0);
+}
+
+static uint64_t host_read(struct engine_cpu *c, const struct place *p, unsigned size)
+{
+	uint64_t v = 0;
+
+	if (!p->host)
+		return c->vm->host->read(c->vm->host->m, c->id, false, p->gpa, size);
+	switch (size) {
+	case 1:
+		return *(volatile uint8_t *)p->host;
+	case 2:
+		return ((volatile any_u16 *)p->host)->v;
+	case 4:
+		return ((volatile any_u32 *)p->host)->v;
+	case 8:
+		return ((volatile any_u64 *)p->host)->v;
+	default:
+		memcpy(&v, p->host, size & 7);
+		return v;
+	}
+}
+
+static void code_check(struct engine_cpu *c, const struct place *p, unsigned size)
+{
+	if (c->vm->mem->page_bits[p->page] & MEM_PG_CODE) {
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		code_written(c->vm, p->gpa, size);
+	}
+}
+
+static void host_write(struct engine_cpu *c, const struct place *p, uint64_t v, unsigned size)
+{
+	if (!p->host) {
+		c->vm->host->write(c->vm->host->m, c->id, false, p->gpa, v, size);
+		return;
+	}
+	switch (size) {
+	case 1:
+		*(volatile uint8_t *)p->host = (uint8_t)v;
+		break;
+	case 2:
+		((volatile any_u16 *)p->host)->v = (uint16_t)v;
+		break;
+	case 4:
+		((volatile any_u32 *)p->host)->v = (uint32_t)v;
+		break;
+	case 8:
+		((volatile any_u64 *)p->host)->v = v;
+		break;
+	default:
+		memcpy(p->host, &v, size & 7);
+	}
+	code_check(c, p, size);
+}
+
+static uint64_t lines_of(uint64_t gpa, unsigned len)
+{
+	unsigned first = (gpa & 0xfff) >> 6, last = ((gpa & 0xfff) + len - 1) >> 6;
+
+	if (last > 63)
+		last = 63;
+	return (~0ull >> (63 - last)) & (~0ull << first);
+}
+
+/*
+ * A store that hits code of the running block's page ends the block: the instruction runs again, alone,
+ * and does the store then.
+ */
+static void code_guard(struct engine_cpu *c, const struct place *p, unsigned size)
+{
+	struct engine_vm *vm = c->vm;
+
+	if (!p->host || c->in_single || !c->block || !(vm->mem->page_bits[p->page] & MEM_PG_CODE))
+		return;
+	if ((p->gpa ^ c->block->gpa) >> 12 || !(vm->page_lines[p->page] & lines_of(p->gpa, size)))
+		return;
+	longjmp(c->jb, JMP_ONE);
+}
+
+/* The place of byte i of an access of which the first bytes lie in p[0], the rest in p[1]. */
+static struct place place_at(const struct place *p, unsigned first, unsigned i)
+{
+	struct place b = i < first ? p[0] : p[1];
+	unsigned o = i < first ? i : i - first;
+
+	b.gpa += o;
+	b.host = b.host ? b.host + o : NULL;
+	return b;
+}
+
+uint64_t mem_load_slow(struct engine_cpu *c, uint64_t lin, unsigned size, unsigned seg)
+{
+	const unsigned first = (unsigned)min_u64(0x1000 - (lin & 0xfff), size);
+	struct place p[2];
+	uint64_t v = 0;
+
+	check_canonical(c, lin, seg);
+	check_align(c, lin, size);
+	p[0] = translate(c, lin, X86_READ, false);
+	if (first == size) {
+		v = host_read(c, &p[0], size);
+	} else {
+		check_canonical(c, lin + first, seg);
+		p[1] = translate(c, lin + first, X86_READ, false);
+		for (unsigned i = 0; i < size; i++) {
+			struct place b = place_at(p, first, i);
+
+			v |= (host_read(c, &b, 1) & 0xff) << (8 * i);
+		}
+	}
+	check_watch(c, lin, size, false);
+	return v;
+}
+
+void mem_store_slow(struct engine_cpu *c, uint64_t lin, uint64_t v, unsigned size, unsigned seg)
+{
+	const unsigned first = (unsigned)min_u64(0x1000 - (lin & 0xfff), size);
+	struct place p[2];
+
+	check_canonical(c, lin, seg);
+	check_align(c, lin, size);
+	p[0] = translate(c, lin, X86_WRITE, false);
+	if (first == size) {
+		code_guard(c, &p[0], size);
+		host_write(c, &p[0], v, size);
+	} else {
+		check_canonical(c, lin + first, seg);
+		p[1] = translate(c, lin + first, X86_WRITE, false);
+		code_guard(c, &p[0], first);
+		code_guard(c, &p[1], size - first);
+		for (unsigned i = 0; i < size; i++) {
+			struct place b = place_at(p, first, i);
+
+			host_write(c, &b, v >> (8 * i) & 0xff, 1);
+		}
+	}
+	check_watch(c, lin, size, true);
+}
+
+void mem_probe_write(struct engine_cpu *c, uint64_t lin, unsigned len, unsigned seg)
+{
+	struct place p;
+
+	for (unsigned done = 0; done < len;) {
+		unsigned n = (unsigned)min_u64(len - done, 0x1000 - ((lin + done) & 0xfff));
+
+		check_canonical(c, lin + done, seg);
+		p = translate(c, lin + done, X86_WRITE, false);
+		code_guard(c, &p, n);
+		done += n;
+	}
+}
+
+void mem_read_bytes(struct engine_cpu *c, uint64_t lin, void *dst, unsigned len, unsigned seg)
+{
+	uint8_t *d = dst;
+
+	for (unsigned done = 0; done < len;) {
+		unsigned n = (unsigned)min_u64(len - done, 0x1000 - ((lin + done) & 0xfff));
+		struct place p;
+
+		check_canonical(c, lin + done, seg);
+		p = translate(c, lin + done, X86_READ, false);
+		if (p.host) {
+			memcpy(d + done, p.host, n);
+		} else {
+			for (unsigned i = 0; i < n; i += 4) { /* device registers are 32 bits wide */
+				unsigned k = (unsigned)min_u64(4, n - i);
+				struct place b = {.gpa = p.gpa + i, .page = p.page};
+				uint64_t v = host_read(c, &b, k);
+
+				memcpy(d + done + i, &v, k);
+			}
+		}
+		check_watch(c, lin + done, n, false);
+		done += n;
+	}
+}
+
+void mem_write_bytes(struct engine_cpu *c, uint64_t lin, const void *src, unsigned len, unsigned seg)
+{
+	const uint8_t *s = src;
+
+	mem_probe_write(c, lin, len, seg);
+	for (unsigned done = 0; done < len;) {
+		unsigned n = (unsigned)min_u64(len - done, 0x1000 - ((lin + done) & 0xfff));
+		struct place p = translate(c, lin + done, X86_WRITE, false);
+
+		if (p.host) {
+			memcpy(p.host, s + done, n);
+			code_check(c, &p, n);
+		} else {
+			for (unsigned i = 0; i < n; i += 4) {
+				unsigned k = (unsigned)min_u64(4, n - i);
+				struct place b = {.gpa = p.gpa + i, .page = p.page};
+				uint64_t v = 0;
+
+				memcpy(&v, s + done + i, k);
+				host_write(c, &b, v, k);
+			}
+		}
+		check_watch(c, lin + done, n, true);
+		done += n;
+	}
+}
+
+void *mem_rmw_slow(struct engine_cpu *c, uint64_t lin, unsigned size, unsigned seg)
+{
+	const unsigned first = (unsigned)min_u64(0x1000 - (lin & 0xfff), size);
+	struct place *p = c->rmw_place;
+
+	c->rmw_size = (uint8_t)size;
+	c->rmw_first = (uint8_t)first;
+	check_canonical(c, lin, seg);
+	check_align(c, lin, size);
+	p[0] = translate(c, lin, X86_WRITE, false);
+	if (first < size) {
+		check_canonical(c, lin + first, seg);
+		p[1] = translate(c, lin + first, X86_WRITE, false);
+		code_guard(c, &p[1], size - first);
+	}
+	code_guard(c, &p[0], first);
+	check_watch(c, lin, size, true);
+	if (first == size && p[0].host) {
+		if (c->vm->mem->page_bits[p[0].page] & MEM_PG_CODE)
+			c->rmw_kind = RMW_CODE;
+		return p[0].host;
+	}
+	/*
+	 * Two pages or a device: the operation runs on a copy. A lock makes it atomic with regard to
+	 * others of its kind, which is what bus locks on real hardware are for.
+	 */
+	if (c->locked)
+		pthread_mutex_lock(&c->vm->split_lock);
+	c->rmw_kind = RMW_BOUNCE;
+	if (first == size) {
+		c->bounce[0] = host_read(c, &p[0], (unsigned)min_u64(size, 8));
+		c->bounce[1] = 0;
+	} else {
+		for (unsigned i = 0; i < size; i++) {
+			struct place x = place_at(p, first, i);
+
+			((uint8_t *)c->bounce)[i] = (uint8_t)host_read(c, &x, 1);
+		}
+	}
+	return c->bounce;
+}
+
+void mem_rmw_abort(struct engine_cpu *c)
+{
+	if (c->rmw_kind == RMW_BOUNCE && c->locked)
+		pthread_mutex_unlock(&c->vm->split_lock);
+	c->rmw_kind = RMW_NONE;
+	c->locked = false;
+}
+
+void mem_rmw_finish(struct engine_cpu *c)
+{
+	const unsigned size = c->rmw_size, first = c->rmw_first;
+	struct place *p = c->rmw_place;
+
+	if (c->rmw_kind == RMW_CODE) {
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		code_written(c->vm, p[0].gpa, size);
+	} else if (first == size) {
+		host_write(c, &p[0], c->bounce[0], (unsigned)min_u64(size, 8));
+	} else {
+		for (unsigned i = 0; i < size; i++) {
+			struct place x = place_at(p, first, i);
+
+			host_write(c, &x, ((const uint8_t *)c->bounce)[i], 1);
+		}
+	}
+	if (c->rmw_kind == RMW_BOUNCE && c->locked)
+		pthread_mutex_unlock(&c->vm->split_lock);
+	c->rmw_kind = RMW_NONE;
+}
+
+uint64_t mem_sys_load(struct engine_cpu *c, uint64_t lin, unsigned size)
+{
+	uint64_t v = 0;
+
+	check_canonical(c, lin, X86_DS);
+	for (unsigned i = 0; i < size;) {
+		struct place p = translate(c, lin + i, X86_READ, true);
+		unsigned n = (unsigned)min_u64(size - i, 0x1000 - ((lin + i) & 0xfff));
+
+		v |= host_read(c, &p, n) << (8 * i);
+		i += n;
+	}
+	return v;
+}
+
+void mem_sys_store(struct engine_cpu *c, uint64_t lin, uint64_t v, unsigned size)
+{
+	check_canonical(c, lin, X86_SS);
+	for (unsigned i = 0; i < size;) {
+		unsigned n = (unsigned)min_u64(size - i, 0x1000 - ((lin + i) & 0xfff));
+
+		translate(c, lin + i, X86_WRITE, true);
+		i += n;
+	}
+	for (unsigned i = 0; i < size;) {
+		struct place p = translate(c, lin + i, X86_WRITE, true);
+		unsigned n = (unsigned)min_u64(size - i, 0x1000 - ((lin + i) & 0xfff));
+
+		host_write(c, &p, v >> (8 * i), n);
+		i += n;
+	}
+}
+
+uint64_t mem_fetch_gpa(struct engine_cpu *c, uint64_t lin)
+{
+	const struct tlb_entry *e;
+
+	if (c->mmu != MMU_CHECKED) {
+		e = &c->tlb[c->mmu][tlb_index(lin)];
+		if (e->xtag == (lin & ~0xfffull)) {
+			/* addend leads to the host; back to the guest's physical address */
+			uintptr_t host = lin + e->addend;
+
+			for (unsigned i = 0; i < c->vm->mem->nregions; i++) {
+				const struct mem_region *r = &c->vm->mem->region[i];
+
+				if (host - (uintptr_t)r->host < r->len)
+					return r->gpa + (host - (uintptr_t)r->host);
+			}
+		}
+	}
+	check_canonical(c, lin, X86_CS);
+	return translate(c, lin, X86_FETCH, false).gpa;
+}
+
+unsigned mem_fetch(struct engine_cpu *c, uint64_t lin, uint8_t *buf)
+{
+	unsigned first = 0x1000 - (unsigned)(lin & 0xfff), n = (unsigned)min_u64(first, 15);
+	struct place p;
+
+	check_canonical(c, lin, X86_CS);
+	p = translate(c, lin, X86_FETCH, false);
+	for (unsigned i = 0; i < n; i++) {
+		struct place b = p;
+
+		b.gpa += i;
+		b.host = b.host ? b.host + i : NULL;
+		buf[i] = (uint8_t)host_read(c, &b, 1);
+	}
+	return n;
+}
+
+/* ---- self-modifying code ---- */
+
+void code_written(struct engine_vm *vm, uint64_t gpa, uint64_t len)
+{
+	while (len) {
+		uint64_t page = mem_page(vm->mem, gpa), n = min_u64(len, 0x1000 - (gpa & 0xfff));
+
+		if (page != UINT64_MAX && vm->page_lines[page] & lines_of(gpa, (unsigned)n)) {
+			/*
+			 * Lines go before the generation: whoever decodes in between has marked its
+			 * lines again and reads the new bytes, at worst to throw them away.
+			 */
+			__atomic_store_n(&vm->page_lines[page], 0, __ATOMIC_SEQ_CST);
+			__atomic_add_fetch(&vm->page_gen[page], 1, __ATOMIC_SEQ_CST);
+		}
+		gpa += n;
+		len -= n;
+	}
+}
+
+void code_sync(struct engine_cpu *c)
+{
+	uint64_t epoch = atomic_load(&c->vm->code_epoch);
+
+	atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_CODE);
+	for (unsigned m = 0; m < MMU_CACHED; m++)
+		for (unsigned i = 0; i < TLB_SIZE; i++)
+			c->tlb[m][i].wtag = TLB_NONE;
+	atomic_store(&c->code_seen, epoch);
+}
+
+static void wait_others(struct engine_cpu *c, uint64_t epoch)
+{
+	struct engine_vm *vm = c->vm;
+
+	for (unsigned i = 0; i < vm->ncpus; i++) {
+		struct engine_cpu *o = vm->cpu[i];
+
+		if (!o || o == c)
+			continue;
+		atomic_fetch_or(&o->attention, ATTN_CODE);
+		for (unsigned spins = 0; atomic_load(&o->in_guest) && atomic_load(&o->code_seen) < epoch;
+			spins++) {
+			if (spins > 100)
+				sched_yield();
+			if (atomic_load(&c->attention) & ATTN_CODE)
+				code_sync(c); /* it may be waiting for us */
+		}
+	}
+}
+
+void code_page_mark(struct engine_cpu *c, uint64_t gpa, unsigned len)
+{
+	struct engine_vm *vm = c->vm;
+	uint64_t page = mem_page(vm->mem, gpa), lines = lines_of(gpa, len);
+	uint8_t *bits = &vm->mem->page_bits[page];
+
+	if (!(__atomic_load_n(bits, __ATOMIC_SEQ_CST) & MEM_PG_CODE_SYNCED)) {
+		/* While waiting for the lock, answer those who wait for us. */
+		while (pthread_mutex_trylock(&vm->code_lock)) {
+			if (atomic_load(&c->attention) & ATTN_CODE)
+				code_sync(c);
+			sched_yield();
+		}
+		if (!(__atomic_fetch_or(bits, MEM_PG_CODE, __ATOMIC_SEQ_CST) & MEM_PG_CODE_SYNCED)) {
+			wait_others(c, atomic_fetch_add(&vm->code_epoch, 1) + 1);
+			code_sync(c);
+			__atomic_fetch_or(bits, MEM_PG_CODE_SYNCED, __ATOMIC_SEQ_CST);
+		}
+		pthread_mutex_unlock(&vm->code_lock);
+	}
+	__atomic_fetch_or(&vm->page_lines[page], lines, __ATOMIC_SEQ_CST);
+}
