@@ -196,18 +196,12 @@ struct host {
 static const uint32_t vendor_amd[3] = {0x68747541, 0x69746e65, 0x444d4163};   /* AuthenticAMD */
 static const uint32_t vendor_hygon[3] = {0x6f677948, 0x6e65476e, 0x656e6975}; /* HygonGenuine */
 
+/* Tests that need another host's answers replace these two. */
+#ifndef X86_CPUID_OTHER_HOST
 /* Not the compiler's <cpuid.h>: in this folder that name finds our own header. */
 static void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
 {
 	__asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(subleaf));
-}
-
-static void host_cpuid(const struct host *h, uint32_t leaf, uint32_t subleaf, uint32_t r[4])
-{
-	if (leaf > (leaf & 0x80000000 ? h->xmax : h->max))
-		memset(r, 0, 4 * sizeof r[0]);
-	else
-		cpuid(leaf, subleaf, r);
 }
 
 static uint64_t host_xcr0(void)
@@ -216,6 +210,15 @@ static uint64_t host_xcr0(void)
 
 	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
 	return (uint64_t)hi << 32 | lo;
+}
+#endif
+
+static void host_cpuid(const struct host *h, uint32_t leaf, uint32_t subleaf, uint32_t r[4])
+{
+	if (leaf > (leaf & 0x80000000 ? h->xmax : h->max))
+		memset(r, 0, 4 * sizeof r[0]);
+	else
+		cpuid(leaf, subleaf, r);
 }
 
 static void host_read(struct host *h)
@@ -458,7 +461,7 @@ static void compose(struct x86_cpuid *c, enum model m, const uint32_t word[NWORD
 
 	put(c, 0, -1, max, vendor[0], vendor[2], vendor[1]);
 	/* number of APIC IDs, line size of CLFLUSH in 8 bytes; the CPU's own APIC ID is added later */
-	put(c, 1, -1, signature, 1u << bits << 16 | 8 << 8, word[W1C] | 1u << 31,
+	put(c, 1, -1, signature, (uint32_t)min_u64(1u << bits, 255) << 16 | 8 << 8, word[W1C] | 1u << 31,
 		word[W1D] | (c->ncpus > 1 ? 1u << 28 : 0));
 	if (!c->amd)
 		put_caches_intel(c, h);

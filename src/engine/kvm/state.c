@@ -216,7 +216,10 @@ static int fpu_set(struct engine_cpu *c, const struct x86_state *s, struct err *
 	uint64_t mask = c->xsave ? s->xcr0 & 7 : 3;
 	int rc = 0;
 
-	x86_fpu_xsave(&s->fpu, (uint8_t *)x->region, mask | 3, true, false, false);
+	mask |= 3;
+	x86_fpu_xsave(&s->fpu, (uint8_t *)x->region, mask, true, false, false);
+	/* all of it, even what is as after reset: KVM takes MXCSR only with SSE or AVX */
+	put_u64((char *)x->region + 512, mask);
 	if (ioctl(c->fd, KVM_SET_XSAVE, x))
 		rc = err_set(e, errno, "KVM_SET_XSAVE: %s", strerror(errno));
 	free(x);
