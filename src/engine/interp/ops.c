@@ -1620,11 +1620,11 @@ static const struct iop *vec_go(struct engine_cpu *c, const struct iop *op, cons
 	c->op = op;
 	if (exc == X86_XM && !(c->s.cr4 & X86_CR4_OSXMMEXCPT))
 		raise_ud(c);
-	if (exc)
+	if (exc > 0)
 		raise_plain(c, (unsigned)exc);
 	if (i->attr & X86_A_FLAGS || i->op == X86_OP_X87)
 		set_rflags(c, c->s.rflags, X86_ARITH);
-	if (i->is_mem && i->arm & X86_ACC_W)
+	if (i->is_mem && i->arm & X86_ACC_W && exc != VEC_NOSTORE)
 		mem_write_bytes(c, lin, mem, i->memsize, op->seg);
 	return op + 1;
 }
@@ -1688,12 +1688,18 @@ static void elem_write(void *arg, uint64_t off, const void *src, unsigned len)
 SOP(op_vec_elements)
 {
 	const struct vec_mem m = {elem_read, elem_write, c};
+	int exc;
 
 	vec_check(c, op, &op->vec->insn);
 	c->op = op;
-	/* RIP is needed by nobody, GPRs are in place: the state can be used as it is */
-	if (vec_run_elements(c->vm->vec, &op->vec->insn, &c->s, &m))
+	/* GPRs are in place; RIP is for RIP-relative operands */
+	c->s.rip = op_rip(c, op);
+	exc = vec_run_elements(c->vm->vec, &op->vec->insn, &c->s, &m);
+	c->op = op;
+	if (exc < 0)
 		raise_ud(c);
+	if (exc)
+		raise_plain(c, (unsigned)exc);
 	return op + 1;
 }
 
