@@ -53,6 +53,8 @@ int boot_no_room(struct boot *b, const char *what, uint64_t end)
 		"%" PRIu64 "M or more", what, have / MIB, mib);
 }
 
+enum { MTRR_WRITE_BACK = 6, MTRR_ENABLE = 1 << 11 };
+
 /* Selectors 0x10 and 0x18 are what the Linux boot protocol wants; the TSS pleases VM entry. */
 static void flat_segments(struct boot *b, bool is64)
 {
@@ -78,6 +80,7 @@ static void flat_segments(struct boot *b, bool is64)
 	s->tr = (struct x86_seg){.limit = 0x67, .sel = 0x20, .attr = tss};
 	memset(s->gpr, 0, sizeof s->gpr);
 	s->rflags = X86_FLAG1;
+	s->mtrr_def = MTRR_ENABLE | MTRR_WRITE_BACK; /* what firmware would have done */
 	s->mp = X86_MP_RUN;
 }
 

@@ -87,19 +87,26 @@ static int unpack_gzip(const uint8_t *in, size_t in_len, uint8_t *out, size_t ou
 static int unpack_xz(const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len, size_t *used,
 	size_t *made)
 {
-	uint64_t limit = (UINT64_C(1) << UNPACK_WINDOW_LOG) + 16 * MIB;
+	lzma_stream z = LZMA_STREAM_INIT;
+	lzma_ret rc = lzma_stream_decoder(&z, (UINT64_C(1) << UNPACK_WINDOW_LOG) + 16 * MIB, 0);
 
-	switch (lzma_stream_buffer_decode(&limit, 0, NULL, in, used, in_len, out, made, out_len)) {
-	case LZMA_OK:
-		return 0;
-	case LZMA_BUF_ERROR:
-		return -ENOSPC;
-	case LZMA_MEM_ERROR:
-	case LZMA_MEMLIMIT_ERROR:
+	if (rc != LZMA_OK)
 		return -ENOMEM;
-	default:
-		return -EBADMSG;
-	}
+	z.next_in = in;
+	z.avail_in = in_len;
+	z.next_out = out;
+	z.avail_out = out_len;
+	do
+		rc = lzma_code(&z, LZMA_RUN);
+	while (rc == LZMA_OK); /* twice without progress is LZMA_BUF_ERROR */
+	*used = in_len - z.avail_in;
+	*made = out_len - z.avail_out;
+	lzma_end(&z);
+	if (rc == LZMA_STREAM_END)
+		return 0;
+	if (rc == LZMA_MEM_ERROR || rc == LZMA_MEMLIMIT_ERROR)
+		return -ENOMEM;
+	return rc == LZMA_BUF_ERROR && *made == out_len ? -ENOSPC : -EBADMSG;
 }
 
 static int unpack_zstd(const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len, size_t *used,

@@ -233,7 +233,7 @@ static void test_aml_lengths(void)
 		{4093, 2, {0x4f, 0xff}} /* 4095 */, {4094, 3, {0x81, 0x00, 0x01}} /* 4097 */,
 		{4095, 3, {0x82, 0x00, 0x01}}, {8000, 3, {0x83, 0xf4, 0x01}} /* 8003 */,
 	};
-	static uint8_t big[1 << 21];
+	static uint8_t big[1 << 21], body[(1 << 20) - 3];
 
 	for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
 		aml_init(&a, buf, sizeof buf);
@@ -248,7 +248,7 @@ static void test_aml_lengths(void)
 	}
 	aml_init(&a, big, sizeof big);
 	aml_begin_if(&a);
-	aml_bytes(&a, big, (1 << 20) - 3); /* + 3 would be 2^20: four bytes */
+	aml_bytes(&a, body, sizeof body); /* + 3 would be 2^20: four bytes */
 	aml_end(&a);
 	assert(!aml_fini(&a) && !memcmp(big + 1, (uint8_t[]){0xc1, 0x00, 0x00, 0x01}, 4));
 
