@@ -41,7 +41,7 @@ check:
 
 bench: build guest
 	@tools/deps check
-	@bench/boot
+	@bench/boot $(ARGS)
 
 install: build guest
 	meson configure $(BUILD) --prefix=$(PREFIX)
