@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * husk-vmm: vCPU threads and board of one machine. The supervisor (husk run) execs it with descriptors only; it
+ * opens no path but /dev/kvm, drops every privilege before it looks at the first byte of the guest, and
+ * holds nothing worth stealing. By hand it is good for tests: everything is on the command line.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "engine/engine.h"
+#include "sandbox/sandbox.h"
+#include "vm/machine.h"
+
+/*
+ * What husk-vmm does after start. Memory: malloc for boot payloads, thread stacks, the code arena (mapped before, so no
+ * PROT_EXEC from here on).
+ */
+#define ANY(name)         {SYS_##name, -1, 0, 0}
+#define ONLY(name, i, mask, v) {SYS_##name, i, mask, v}
+static const struct sandbox_syscall vmm_syscalls[] = {
+	ANY(read), ANY(write), ANY(writev), ANY(close), ANY(recvfrom), ANY(sendto), ANY(recvmsg), ANY(sendmsg),
+	ANY(epoll_wait), ANY(epoll_pwait), ANY(epoll_ctl), ANY(timerfd_settime), ANY(futex), ANY(sched_yield),
+	ANY(clock_gettime), ANY(clock_nanosleep), ANY(nanosleep), ANY(gettimeofday), ANY(time), ANY(getrandom), ANY(brk), ANY(munmap), ANY(mremap),
+	ANY(madvise), ANY(fallocate), ANY(exit), ANY(exit_group), ANY(rt_sigreturn), ANY(rt_sigprocmask),
+	ANY(set_robust_list), ANY(rseq), ANY(gettid), ANY(getpid), ANY(restart_syscall), ANY(membarrier),
+	ANY(sched_getaffinity), ANY(getcpu),
+	ANY(fstat), ANY(newfstatat),
+	ONLY(mmap, 2, PROT_EXEC, 0), ONLY(mprotect, 2, PROT_EXEC, 0),
+	/* threads, not processes; clone3 is refused with ENOSYS, which makes the C library use clone */
+	ONLY(clone, 0, CLONE_THREAD | CLONE_VM | CLONE_NEWUSER | CLONE_NEWNS, CLONE_THREAD | CLONE_VM),
+	ANY(ioctl), /* KVM_RUN and its relatives; without KVM no descriptor takes any that matters */
+	ANY(rt_sigaction), ANY(tgkill), ANY(rt_sigtimedwait),
+	{-1, -1, 0, 0},
+};
+
+static void usage(FILE *f)
+{
+	fprintf(f,
+		"husk-vmm runs one virtual machine; husk run starts it. By hand:\n"
+		"  husk-vmm --kernel-fd N [--initrd-fd N] [--serial-fd N] [--control-fd N] [--append S]\n"
+		"           [--memory BYTES] [--cpus N] [--engine auto|kvm|interp] [--cpu MODEL] [--name S]\n"
+		"           [--no-reboot] [--testdev] [--debug CATEGORIES]\n"
+		"  husk-vmm --probe-engines     one line per engine: name, ok or no, reason (tab separated)\n"
+		"Exit codes: 0 power-off, 1 error, 2 usage, 3 guest panic, 4 triple fault, 5 engine, 6 stopped.\n");
+}
+
+static int probe_engines(void)
+{
+	const struct cpu_engine *const *list = engine_list();
+	char why[256];
+
+	for (unsigned i = 0; list[i]; i++) {
+		int rc = engine_probe(list[i], why, sizeof why);
+
+		printf("%s\t%s\t%s\n", list[i]->name, rc ? "no" : "ok", why);
+	}
+	return 0;
+}
+
+static int map_file(const char *what, int fd, const uint8_t **p, size_t *len, struct err *e)
+{
+	struct stat st;
+	void *m;
+
+	if (fstat(fd, &st))
+		return err_set(e, errno, "%s: %s", what, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, EINVAL, "%s is not a regular file", what);
+	if (st.st_size == 0)
+		return err_set(e, EINVAL, "%s is empty", what);
+	m = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (m == MAP_FAILED)
+		return err_set(e, errno, "cannot map %s: %s", what, strerror(errno));
+	*p = m;
+	*len = (size_t)st.st_size;
+	return 0;
+}
+
+static void tell(int fd, enum vmm_msg_type type, uint32_t arg, uint32_t arg2, const char *text)
+{
+	struct vmm_msg msg = {.type = type, .arg = arg, .arg2 = arg2};
+
+	if (fd < 0)
+		return;
+	msg.len = (uint32_t)min_u64(strlen(text), VMM_TEXT_MAX);
+	memcpy(msg.text, text, msg.len);
+	if (send(fd, &msg, offsetof(struct vmm_msg, text) + msg.len, MSG_NOSIGNAL) < 0)
+		log_debug("control", "nobody hears: %s", strerror(errno));
+}
+
+static int fail(int control, const struct err *e)
+{
+	if (control >= 0)
+		tell(control, VMM_ERROR, VMM_EXIT_ERROR, 0, e->text);
+	else
+		log_err("%s", e->text);
+	return VMM_EXIT_ERROR;
+}
+
+static void ready_text(char *buf, size_t len, const struct machine *m, const struct sandbox_report *r,
+	const char *note)
+{
+	size_t n = (size_t)snprintf(buf, len, "engine=%s\nengine_why=%s\nboot=%s\n", machine_engine(m),
+		machine_engine_why(m), note);
+
+	for (unsigned i = 0; i < SANDBOX_NSTAGES && n < len; i++)
+		n += (size_t)snprintf(buf + n, len - n, "sandbox=%s\t%s\t%s\n", sandbox_stage_name((enum sandbox_stage)i),
+			r->stage[i].code ? "no" : "ok", r->stage[i].text);
+}
+
+static uint64_t number(const char *name, const char *s, uint64_t max)
+{
+	char *end;
+	unsigned long long v;
+
+	errno = 0;
+	v = strtoull(s, &end, 10);
+	if (errno || *end || end == s || *s == '-' || v > max) {
+		log_err("--%s %s: not a number from 0 to %llu", name, s, (unsigned long long)max);
+		exit(VMM_EXIT_USAGE);
+	}
+	return v;
+}
+
+int main(int argc, char **argv)
+{
+	enum { OPT_CONTROL = 256, OPT_KERNEL, OPT_INITRD, OPT_SERIAL, OPT_APPEND, OPT_MEMORY, OPT_CPUS, OPT_ENGINE, OPT_CPU, OPT_NAME,
+		OPT_NO_REBOOT, OPT_TESTDEV, OPT_DEBUG, OPT_PROBE, OPT_HELP };
+	static const struct option opts[] = {{"control-fd", 1, NULL, OPT_CONTROL}, {"kernel-fd", 1, NULL, OPT_KERNEL},
+		{"initrd-fd", 1, NULL, OPT_INITRD}, {"serial-fd", 1, NULL, OPT_SERIAL}, {"append", 1, NULL, OPT_APPEND},
+		{"memory", 1, NULL, OPT_MEMORY}, {"cpus", 1, NULL, OPT_CPUS}, {"engine", 1, NULL, OPT_ENGINE},
+		{"cpu", 1, NULL, OPT_CPU}, {"name", 1, NULL, OPT_NAME}, {"no-reboot", 0, NULL, OPT_NO_REBOOT},
+		{"testdev", 0, NULL, OPT_TESTDEV}, {"debug", 1, NULL, OPT_DEBUG}, {"probe-engines", 0, NULL, OPT_PROBE},
+		{"help", 0, NULL, OPT_HELP}, {NULL, 0, NULL, 0}};
+	struct machine_config c = {.name = "guest", .memory = 512 * MIB, .ncpus = 1, .engine = "auto",
+		.append = "", .control_fd = -1, .serial_fd = -1};
+	int kernel_fd = -1, initrd_fd = -1, o, keep[5] = {0, 1, 2, -1, -1};
+	char text[512], append[8192], ready[VMM_TEXT_MAX];
+	struct sandbox_report report;
+	struct machine *m = NULL;
+	enum vmm_exit code;
+	const char *note;
+	uint32_t arg2 = 0;
+	struct err e = {0};
+
+	log_init("husk-vmm", LOG_INFO);
+	while ((o = getopt_long(argc, argv, "", opts, NULL)) != -1) {
+		switch (o) {
+		case OPT_CONTROL:
+			c.control_fd = (int)number("control-fd", optarg, 1 << 20);
+			break;
+		case OPT_KERNEL:
+			kernel_fd = (int)number("kernel-fd", optarg, 1 << 20);
+			break;
+		case OPT_INITRD:
+			initrd_fd = (int)number("initrd-fd", optarg, 1 << 20);
+			break;
+		case OPT_SERIAL:
+			c.serial_fd = (int)number("serial-fd", optarg, 1 << 20);
+			break;
+		case OPT_APPEND:
+			c.append = optarg;
+			break;
+		case OPT_MEMORY:
+			c.memory = number("memory", optarg, UINT64_MAX - 1);
+			break;
+		case OPT_CPUS:
+			c.ncpus = (unsigned)number("cpus", optarg, 255);
+			break;
+		case OPT_ENGINE:
+			c.engine = optarg;
+			break;
+		case OPT_CPU:
+			c.cpu = optarg;
+			break;
+		case OPT_NAME:
+			c.name = optarg;
+			break;
+		case OPT_NO_REBOOT:
+			c.no_reboot = true;
+			break;
+		case OPT_TESTDEV:
+			c.testdev = true;
+			break;
+		case OPT_DEBUG:
+			log_debug_set(optarg);
+			break;
+		case OPT_PROBE:
+			return probe_engines();
+		case OPT_HELP:
+			usage(stdout);
+			return 0;
+		default:
+			usage(stderr);
+			return VMM_EXIT_USAGE;
+		}
+	}
+	if (kernel_fd < 0 || !c.ncpus || optind != argc) {
+		usage(stderr);
+		return VMM_EXIT_USAGE;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	if (c.control_fd >= 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* the supervisor's death must not leave a guest behind */
+	prctl(PR_SET_NAME, "husk-vmm");
+	/* A kernel that panics resets, and the supervisor sees why; unless the user wants otherwise. */
+	if (!c.testdev && !strstr(c.append, "panic=")) {
+		if (snprintf(append, sizeof append, "%s%spanic=-1", c.append, c.append[0] ? " " : "") <
+			(int)sizeof append)
+			c.append = append;
+	}
+	if (map_file("the kernel", kernel_fd, &c.kernel, &c.kernel_len, &e) ||
+		(initrd_fd >= 0 && map_file("the initrd", initrd_fd, &c.initrd, &c.initrd_len, &e)))
+		return fail(c.control_fd, &e);
+	if (machine_new(&m, &c, &e))
+		return fail(c.control_fd, &e);
+	(void)keep;
+	{
+		static const struct sandbox_policy policy = {
+			.program = "husk-vmm", .syscalls = vmm_syscalls, .keep_fds = NULL};
+
+		if (sandbox_enter(&policy, &report, &e)) {
+			err_prefix(&e, "cannot lock itself in");
+			return fail(c.control_fd, &e);
+		}
+	}
+	if (machine_boot(m, &note, &e))
+		return fail(c.control_fd, &e);
+	ready_text(ready, sizeof ready, m, &report, note);
+	tell(c.control_fd, VMM_READY, 0, 0, ready);
+	code = machine_run(m, &arg2, text, sizeof text);
+	tell(c.control_fd, VMM_EXIT, code, arg2, text);
+	if (c.control_fd < 0)
+		log_info("%s", text);
+	return code == VMM_EXIT_DEBUG ? (int)arg2 : (int)code;
+}
