@@ -31,6 +31,7 @@ enum {
 	SZ_D, /* 4 */
 	SZ_Q, /* 8 */
 	SZ_V, /* 2, 4 or 8: mode, 66, REX.W */
+	SZ_Z, /* as V, but never 8 */
 	SZ_Y, /* 4, or 8 by REX.W or VEX.W in 64-bit mode; 66 does not count */
 	SZ_M, /* 8 in 64-bit mode, else 4: control and debug registers */
 	SZ_S, /* stack: as V, but 8 by default in 64-bit mode (there is no 4) */

@@ -36,6 +36,7 @@ static const uint8_t opsize_of[SZ_COUNT][3][4] = {
 	[SZ_D] = {{4, 4, 4, 4}, {4, 4, 4, 4}, {4, 4, 4, 4}},
 	[SZ_Q] = {{8, 8, 8, 8}, {8, 8, 8, 8}, {8, 8, 8, 8}},
 	[SZ_V] = {{2, 2, 4, 4}, {4, 4, 2, 2}, {4, 8, 2, 8}},
+	[SZ_Z] = {{2, 2, 4, 4}, {4, 4, 2, 2}, {4, 4, 2, 4}},
 	[SZ_Y] = {{4, 4, 4, 4}, {4, 4, 4, 4}, {4, 8, 4, 8}},
 	[SZ_M] = {{4, 4, 4, 4}, {4, 4, 4, 4}, {8, 8, 8, 8}},
 	[SZ_S] = {{2, 2, 4, 4}, {4, 4, 2, 2}, {8, 8, 2, 8}},
@@ -95,7 +96,7 @@ static int64_t get_signed(const uint8_t *p, unsigned n)
 /* What the prefixes said. REX and VEX are the same here: W R X B as 8 4 2 1. */
 struct prefixes {
 	enum x86_mode mode;
-	unsigned wrxb, pp; /* pp as in insn.vexpp */
+	unsigned wrxb, pp, vvvv; /* pp as in insn.vexpp */
 	bool vex, seg;
 };
 
@@ -103,7 +104,7 @@ struct prefixes {
  * ModRM at p[o], SIB and displacement. Returns the offset after them.
  */
 static unsigned get_modrm(struct x86_insn *i, const struct prefixes *x, const uint8_t *p, unsigned o,
-	bool no_mod)
+	const struct row *r)
 {
 	uint8_t m = p[o];
 	unsigned mod = m >> 6, rm = m & 7, size = mod == 2 ? 4 : mod;
@@ -113,7 +114,7 @@ static unsigned get_modrm(struct x86_insn *i, const struct prefixes *x, const ui
 	i->off_modrm = o++;
 	i->reg = (m >> 3 & 7) | (x->wrxb & 4) << 1;
 	i->rm = rm | (x->wrxb & 1) << 3;
-	if (mod == 3 || no_mod)
+	if (mod == 3 || r->rule & NO_MOD)
 		return o;
 
 	i->is_mem = true;
@@ -133,7 +134,7 @@ static unsigned get_modrm(struct x86_insn *i, const struct prefixes *x, const ui
 
 			rm = s & 7;
 			i->scale = s >> 6;
-			if (index != X86_RSP)
+			if (index != X86_RSP || r->op == X86_OP_GATHER)
 				i->index = index;
 			if (mod || rm != 5)
 				i->base = rm | (x->wrxb & 1) << 3;
@@ -230,8 +231,9 @@ static unsigned mem_size(const struct x86_insn *i, const struct row *r, enum x86
 	case MS_DTR:
 		return mode == X86_MODE64 ? 10 : 6;
 	case MS_ENV:
+		return i->opsize == 2 ? 14 : 28;
 	case MS_SAVE:
-		return (r->msize == MS_ENV ? 14 : 94) + (opsize_of[SZ_V][mode][i->pfx & X86_PFX_66 ? 2 : 0] > 2 ? 14 : 0);
+		return i->opsize == 2 ? 94 : 108;
 	}
 	return r->msize;
 }
@@ -272,10 +274,6 @@ static bool rules_hold(const struct x86_insn *i, const struct row *r, const stru
 {
 	uint32_t rule = r->rule;
 
-	if (rule & ONLY_LEGACY && x->mode == X86_MODE64)
-		return false;
-	if (rule & ONLY_64 && x->mode != X86_MODE64)
-		return false;
 	if (rule & ONLY_MEM && !i->is_mem)
 		return false;
 	if (rule & ONLY_REG && i->is_mem)
@@ -283,6 +281,10 @@ static bool rules_hold(const struct x86_insn *i, const struct row *r, const stru
 	if (rule & NO_MOD && !(i->op == X86_OP_MOVCR_TO || i->op == X86_OP_MOVCR_FROM ? 0x11d >> i->reg & 1 : i->reg < 8))
 		return false;
 	if (rule & SREG_REG && (i->reg > X86_GS || (i->op == X86_OP_MOVSEG_TO && i->reg == X86_CS)))
+		return false;
+	/* SIB is a must, and destination, index and mask are three registers. */
+	if (i->op == X86_OP_GATHER && (i->index < 0 || i->adsize == 2 || i->reg == i->index ||
+		i->reg == i->vvvv || i->index == i->vvvv))
 		return false;
 	if (rule & NO_PP && x->pp)
 		return false;
@@ -302,7 +304,7 @@ static bool rules_hold(const struct x86_insn *i, const struct row *r, const stru
 		return false;
 	if (rule & VEX_W1 && !i->vexw)
 		return false;
-	if (i->vvvv && !(i->form == X86_F_VEC ? x86_shape_of[r->shape][1].kvex : form_uses[r->form] & USES_VVVV))
+	if (x->vvvv && !(i->form == X86_F_VEC ? x86_shape_of[r->shape][1].kvex : form_uses[r->form] & USES_VVVV))
 		return false;
 	return true;
 }
@@ -314,6 +316,10 @@ static void vector_operands(struct x86_insn *i, const struct row *r, bool vex)
 	i->kreg = s->kreg;
 	i->kvex = s->kvex;
 	i->krm = i->is_mem && s->krm != X86_K_VSIB ? X86_K_NONE : s->krm;
+	if (s->kreg == X86_K_MM)
+		i->reg &= 7; /* REX has no say in MM and ST registers */
+	if (s->krm == X86_K_MM || i->op == X86_OP_X87)
+		i->rm &= 7;
 	i->areg = s->areg;
 	i->avex = s->avex;
 	i->arm = s->arm;
@@ -356,7 +362,12 @@ static unsigned get_vex(struct x86_insn *i, struct prefixes *x, const uint8_t *p
 	}
 	if (legacy || *map == 0 || *map > 3)
 		*map = 4;
-	i->vvvv = ~last >> 3 & 15;
+	x->vvvv = ~last >> 3 & 15;
+	i->vvvv = x->vvvv;
+	if (x->mode != X86_MODE64) { /* there are eight registers; an unused vvvv still counts as it is */
+		x->wrxb &= 8;
+		i->vvvv &= 7;
+	}
 	i->vl = last >> 2 & 1;
 	x->pp = last & 3;
 	return o;
@@ -479,12 +490,12 @@ int x86_decode(struct x86_insn *i, enum x86_mode mode, const uint8_t *p, size_t 
 		}
 		row = row->sub + k;
 	}
-	if (row->op == X86_OP_UD)
+	if (row->op == X86_OP_UD || row->rule & (m64 ? ONLY_LEGACY : ONLY_64))
 		return undefined(i, o + i->has_modrm, n);
 
 	i->op = row->op;
 	i->form = row->form;
-	i->attr = row->attr;
+	i->attr = row->attr | (x.vex ? X86_A_VEX : 0);
 	i->vexw = x.wrxb >> 3;
 	i->vexpp = x.pp;
 	i->opsize = opsize_of[row->size][mode][(i->pfx & X86_PFX_66) << 1 | i->vexw];
@@ -497,7 +508,7 @@ int x86_decode(struct x86_insn *i, enum x86_mode mode, const uint8_t *p, size_t 
 		i->vl = 0;
 
 	if (i->has_modrm || form_uses[row->form] & USES_MODRM || row->shape) {
-		o = get_modrm(i, &x, p, o, row->rule & NO_MOD);
+		o = get_modrm(i, &x, p, o, row);
 		if (group || row->rule & SREG_REG)
 			i->reg &= 7;
 		i->sreg = i->reg; /* as far as it is one */

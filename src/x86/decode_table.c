@@ -139,15 +139,15 @@ const struct row x86_map[4][256] = {
 	[0x60] = I(PUSHA, NONE, V, N, RULE(ONLY_LEGACY)),
 	[0x61] = I(POPA, NONE, V, N, RULE(ONLY_LEGACY)),
 	[0x62] = I(BOUND, R_RM, V, R, MEM(MS_PAIR), RULE(ONLY_LEGACY | ONLY_MEM)), /* else EVEX */
-	[0x63] = G_MODE(I(ARPL, RM_R, W, RW, FL(Z)), I(MOVSX, R_RM, V, R, SRC(D))),
+	[0x63] = G_MODE(I(ARPL, RM_R, W, RW, FL(Z)), I(MOVSX, R_RM, V, R, SRC(Z))),
 	[0x68] = I(PUSH, I, S, N, IMM(Z)),
 	[0x69] = I(IMUL3, R_RM_I, V, R, IMM(Z), FL(MUL)),
 	[0x6a] = I(PUSH, I, S, N, IMM(S8)),
 	[0x6b] = I(IMUL3, R_RM_I, V, R, IMM(S8), FL(MUL)),
 	[0x6c] = I(INS, NONE, B, N, FL(IN_DF)),
-	[0x6d] = I(INS, NONE, V, N, FL(IN_DF)),
+	[0x6d] = I(INS, NONE, Z, N, FL(IN_DF)),
 	[0x6e] = I(OUTS, NONE, B, N, FL(IN_DF)),
-	[0x6f] = I(OUTS, NONE, V, N, FL(IN_DF)),
+	[0x6f] = I(OUTS, NONE, Z, N, FL(IN_DF)),
 	X16(0x70, I(JCC, REL, N, N, IMM(S8), RULE(CC), BR)),
 
 	[0x80] = GROUP1(B, IMM(S8)), [0x81] = GROUP1(V, IMM(Z)), [0x82] = GROUP1(B, IMM(S8), RULE(ONLY_LEGACY)),
@@ -202,7 +202,7 @@ const struct row x86_map[4][256] = {
 	[0xd7] = I(XLAT, NONE, B, N),
 	[0xd8] = G_MOD(F(M, 4), FR),
 	[0xd9] = G_MOD(
-		G_REG(F(M, 4), UD, F(TOM, 4), F(TOM, 4), F(M, MS_ENV), F(M, 2), F(TOM, MS_ENV), F(TOM, 2)),
+		G_REG(F(M, 4), UD, F(TOM, 4), F(TOM, 4), F(M, MS_ENV, SIZE(V)), F(M, 2), F(TOM, MS_ENV, SIZE(V)), F(TOM, 2)),
 		G_REG(FR /* FLD */, FR /* FXCH */, G_RM(FR /* FNOP */), FR /* FSTP, alias */,
 			G_RM(FR, FR, UD, UD, FR, FR, UD, UD), G_RM(FR, FR, FR, FR, FR, FR, FR, UD), FR, FR)),
 	[0xda] = G_MOD(F(M, 4), G_REG(F(NONE, 0, FL(IN_C)), F(NONE, 0, FL(IN_Z)), F(NONE, 0, FL(IN_BE)),
@@ -214,7 +214,7 @@ const struct row x86_map[4][256] = {
 			F(NONE, 0, FL(FCOMI)), F(NONE, 0, FL(FCOMI)))),
 	[0xdc] = G_MOD(F(M, 8), FR), /* with FCOM, FCOMP aliases */
 	[0xdd] = G_MOD(
-		G_REG(F(M, 8), F(TOM, 8), F(TOM, 8), F(TOM, 8), F(M, MS_SAVE), UD, F(TOM, MS_SAVE),
+		G_REG(F(M, 8), F(TOM, 8), F(TOM, 8), F(TOM, 8), F(M, MS_SAVE, SIZE(V)), UD, F(TOM, MS_SAVE, SIZE(V)),
 			F(TOM, 2)),
 		G_REG(FR, FR /* FXCH, alias */, FR, FR, FR, FR)),
 	[0xde] = G_MOD(F(M, 2), G_REG(FR, FR, FR /* FCOMP, alias */, G_RM(UD, FR /* FCOMPP */), FR, FR,
@@ -227,13 +227,13 @@ const struct row x86_map[4][256] = {
 	[0xe0] = I(LOOPNE, REL, N, N, IMM(S8), FL(IN_Z), BR),
 	[0xe1] = I(LOOPE, REL, N, N, IMM(S8), FL(IN_Z), BR),
 	[0xe2] = I(LOOP, REL, N, N, IMM(S8), BR), [0xe3] = I(JCXZ, REL, N, N, IMM(S8), BR),
-	[0xe4] = I(IN, A_I, B, N, IMM(U8)), [0xe5] = I(IN, A_I, V, N, IMM(U8)),
-	[0xe6] = I(OUT, A_I, B, N, IMM(U8)), [0xe7] = I(OUT, A_I, V, N, IMM(U8)),
+	[0xe4] = I(IN, A_I, B, N, IMM(U8)), [0xe5] = I(IN, A_I, Z, N, IMM(U8)),
+	[0xe6] = I(OUT, A_I, B, N, IMM(U8)), [0xe7] = I(OUT, A_I, Z, N, IMM(U8)),
 	[0xe8] = I(CALL, REL, N, N, IMM(Z), BR), [0xe9] = I(JMP, REL, N, N, IMM(Z), BR),
 	[0xea] = I(JMPFAR, PTR, V, N, IMM(PTR), RULE(ONLY_LEGACY), BR),
 	[0xeb] = I(JMP, REL, N, N, IMM(S8), BR),
-	[0xec] = I(IN, A_D, B, N), [0xed] = I(IN, A_D, V, N),
-	[0xee] = I(OUT, A_D, B, N), [0xef] = I(OUT, A_D, V, N),
+	[0xec] = I(IN, A_D, B, N), [0xed] = I(IN, A_D, Z, N),
+	[0xee] = I(OUT, A_D, B, N), [0xef] = I(OUT, A_D, Z, N),
 	[0xf1] = I(INT1, NONE, V, N, FL(PUSHF), BR),
 	[0xf4] = I(HLT, NONE, V, N, PRIV),
 	[0xf5] = I(CMC, NONE, V, N, FL(C_C)),
@@ -266,7 +266,7 @@ const struct row x86_map[4][256] = {
 			G_RM(G_PP(I(SERIALIZE, NONE, V, N))),
 			I(LMSW, RM, W, R, PRIV),
 			G_RM(I(SWAPGS, NONE, V, N, RULE(ONLY_64), PRIV), I(RDTSCP, NONE, V, N), UD, UD, UD,
-				G_PP(I(RDPRU, NONE, V, N))))),
+				I(RDPRU, NONE, V, N)))),
 	[0x02] = I(LAR, R_RM, V, R, SRC(W), FL(Z)), [0x03] = I(LSL, R_RM, V, R, SRC(W), FL(Z)),
 	[0x05] = I(SYSCALL, NONE, V, N, FL(SYSCALL), BR),
 	[0x06] = I(CLTS, NONE, V, N, PRIV),
@@ -293,7 +293,7 @@ const struct row x86_map[4][256] = {
 	[0x23] = I(MOVDR_TO, R_RM, M, R, RULE(NO_MOD), PRIV),
 	[0x28] = FP2(VW, MS_FULL, VF | ALIGNED), [0x29] = FP2(WV, MS_FULL, VF | ALIGNED), /* MOVAPx */
 	/* CVTPI2PS, CVTPI2PD, CVTSI2SS, CVTSI2SD */
-	[0x2a] = G_PP(M(VAQ, 8, FP), M(VQ, 8), V(VHE, MS_Y, VS, SIZE(Y), FP),
+	[0x2a] = G_PP(M(VAQ, 8, FP), G_MOD(V(VW, 8, 0), M(VQ, 8)), V(VHE, MS_Y, VS, SIZE(Y), FP),
 		V(VHE, MS_Y, VS, SIZE(Y), FP)),
 	[0x2b] = FP2(WV, MS_FULL, VF | ALIGNED | MO), /* MOVNTPx */
 	[0x2c] = G_PP(M(PW, 8, FP), M(PW, 16, FP), V(GW, 4, VS, SIZE(Y), FP), V(GW, 8, VS, SIZE(Y), FP)),
