@@ -740,6 +740,9 @@ static bool msr_read(struct engine_cpu *c, uint32_t msr, uint64_t *v)
 	case 0x48:
 		*v = s->spec_ctrl;
 		return true;
+	case 0xc0010015: /* HWCR: TscFreqSel, the TSC counts with the P0 frequency */
+		*v = 1 << 24;
+		return true;
 	case 0xfe: /* MTRRCAP: 8 variable, fixed, WC */
 		*v = X86_NMTRR_VAR | 0x500;
 		return true;
@@ -764,8 +767,13 @@ static bool msr_read(struct engine_cpu *c, uint32_t msr, uint64_t *v)
 	default:
 		break;
 	}
-	if (msr == 0x1b || msr == 0x6e0 || (msr >= 0x800 && msr <= 0x83f))
-		return h->rdmsr(h->m, c->id, msr, v) == CPU_MSR_OK;
+	if (msr == 0x1b || msr == 0x6e0 || (msr >= 0x800 && msr <= 0x83f)) {
+		if (h->rdmsr(h->m, c->id, msr, v) != CPU_MSR_OK)
+			return false;
+		if (msr == 0x6e0 && *v) /* deadlines are told in host time */
+			*v += s->tsc_offset;
+		return true;
+	}
 	if (msr_ignored(msr)) {
 		*v = 0;
 		return true;
@@ -854,6 +862,10 @@ static bool msr_write(struct engine_cpu *c, uint32_t msr, uint64_t v)
 		break;
 	}
 	if (msr == 0x1b || msr == 0x6e0 || (msr >= 0x800 && msr <= 0x83f)) {
+		if (msr == 0x6e0 && v) {
+			v -= s->tsc_offset;
+			v += !v; /* 0 would disarm it */
+		}
 		if (h->wrmsr(h->m, c->id, msr, v) != CPU_MSR_OK)
 			return false;
 		if (msr == 0x1b)
