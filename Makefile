@@ -2,8 +2,7 @@
 # A thin front to Meson and the scripts in tools/; "make help" lists what there is.
 BUILD   ?= build/rel
 PREFIX  ?= /usr/local
-CACHE    = .cache
-GUEST    = $(CACHE)/guest
+GUEST    = build/guest
 
 .PHONY: help deps build kernels guest run check bench install clean
 
@@ -15,7 +14,7 @@ help:
 	@echo 'make deps     install the Debian packages that are missing, for run and check'
 	@echo 'make bench    boot time and CPU seconds, husk and QEMU TCG'
 	@echo 'make install  to PREFIX=$(PREFIX) (and DESTDIR)'
-	@echo 'make clean    remove build/; the downloaded kernels in $(CACHE) stay'
+	@echo 'make clean    remove build/; the downloaded kernels in .cache stay'
 
 deps:
 	@tools/deps check

@@ -23,8 +23,7 @@ TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 HUSK = os.environ.get("HUSK", os.path.join(TOP, "build/rel/src/cmd/husk"))
 ENGINE = os.environ.get("HUSK_ENGINE", "interp")
 SLOW = float(os.environ.get("HUSK_SLOW", "1"))  # factor on every timeout
-CACHE = os.environ.get("HUSK_CACHE", os.path.join(TOP, ".cache"))
-CLOUD, GENERIC = os.path.join(CACHE, "guest"), os.path.join(CACHE, "guest-generic")
+CLOUD, GENERIC = os.path.join(TOP, "build/guest"), os.path.join(TOP, "build/guest-generic")
 EXIT_POWEROFF, EXIT_ERROR, EXIT_USAGE, EXIT_PANIC, EXIT_TRIPLE, EXIT_ENGINE, EXIT_STOPPED = range(7)
 PR_SET_CHILD_SUBREAPER = 36
 ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
