@@ -303,9 +303,10 @@ size_t uart_rx(struct uart *u, const uint8_t *p, size_t n)
 {
 	size_t i;
 
-	for (i = 0; i < n && u->queue_n < QUEUE; i++)
+	for (i = 0; i < n && u->queue_n < QUEUE; i++) {
 		queue_put(u, p[i]);
-	refill(u);
+		refill(u);
+	}
 	u->want_room = i < n;
 	update(u);
 	return i;

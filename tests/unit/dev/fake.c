@@ -95,6 +95,16 @@ void out(uint16_t port, uint64_t v, unsigned len)
 	bus_write(fake_bus, BUS_PIO, 0, port, v, len);
 }
 
+uint8_t inb(uint16_t port)
+{
+	return (uint8_t)in(port, 1);
+}
+
+void outb(uint16_t port, uint8_t v)
+{
+	out(port, v, 1);
+}
+
 void wire_set(void *arg, unsigned line, bool level)
 {
 	struct wire *w = arg;

@@ -26,8 +26,8 @@ uint64_t fake_next(void);       /* earliest deadline, 0: none */
 extern struct bus *fake_bus;
 uint64_t in(uint16_t port, unsigned len);
 void out(uint16_t port, uint64_t v, unsigned len);
-#define inb(port)     ((uint8_t)in(port, 1))
-#define outb(port, v) out(port, v, 1)
+uint8_t inb(uint16_t port);
+void outb(uint16_t port, uint8_t v);
 
 /* A wire that remembers its level and counts its rises. */
 struct wire {
