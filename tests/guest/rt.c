@@ -149,7 +149,7 @@ void say(const char *fmt, ...)
 
 /* ---- checks */
 static const char *section_name = "start";
-static const char *quirk_text;
+static const char *quirk_text, *section_quirk;
 static unsigned nchecks, nfail, nskip, nknown, nsection_fail;
 bool rt_tcg;
 
@@ -157,12 +157,17 @@ void section(const char *name)
 {
 	section_name = name;
 	nsection_fail = 0;
-	quirk_text = NULL;
+	quirk_text = section_quirk = NULL;
 }
 
 void quirk(const char *why)
 {
 	quirk_text = why;
+}
+
+void quirks(const char *why)
+{
+	section_quirk = why;
 }
 
 void skip(const char *why)
@@ -173,7 +178,7 @@ void skip(const char *why)
 
 void check_(bool ok, const char *cond, int line, const char *fmt, ...)
 {
-	const char *known = rt_tcg ? quirk_text : NULL;
+	const char *known = !rt_tcg ? NULL : quirk_text ? quirk_text : section_quirk;
 	va_list ap;
 
 	quirk_text = NULL;
@@ -253,7 +258,9 @@ struct gate {
 static struct gate idt[256] __attribute__((aligned(4096)));
 static uint8_t tss[RT_NCPU][RT_TSS_ROOM + 7] __attribute__((aligned(16)));
 static uint8_t trap_stack[RT_NCPU][8192] __attribute__((aligned(16)));
+#ifdef __x86_64__
 static uint8_t ist_stack[RT_NCPU][3][4096] __attribute__((aligned(16)));
+#endif
 
 extern uint32_t rt_mbi;
 extern char image_end[], rt_stacks[];
@@ -294,7 +301,9 @@ void rt_gate(unsigned vec, const void *fn, unsigned dpl, unsigned ist, unsigned 
 	barrier();
 }
 
+#ifdef __x86_64__
 static const uint8_t has_ist[256] = {[NMI] = 1, [DF] = 1, [MC] = 1};
+#endif
 
 void rt_gate_reset(unsigned vec)
 {
@@ -303,7 +312,7 @@ void rt_gate_reset(unsigned vec)
 #ifdef __x86_64__
 	rt_gate(vec, rt_stubs + 16 * vec, dpl, has_ist[vec], 14, SEL_KCS);
 #else
-	rt_gate(vec, rt_stubs + 16 * vec, dpl, 0, 14, SEL_KCS);
+	rt_gate(vec, rt_stubs + 16 * vec, dpl, 0, 14, SEL_KCS32);
 #endif
 }
 

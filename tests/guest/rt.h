@@ -9,6 +9,7 @@
  *	t = catch(fn, a, b, c);      calls fn and returns the exception it raised (t->vec, NOTRAP if none)
  *	t = user(fn, a, b);          the same at CPL 3; fn ends with int $0x80 (USER_RET)
  *	skip("why");                 the sub-case cannot run on this CPU
+ *	quirks("why");               all checks of this section may fail on TCG
  *	quirk("why");                the next failing check is TCG's fault: counts as known there only
  *
  * Code snippets that must have exact addresses are written with SNIPPET() (CPL 0) or USER_SNIPPET().
@@ -63,6 +64,7 @@ void check_(bool ok, const char *cond, int line, const char *fmt, ...) __attribu
 #define check(cond, ...) check_(cond, #cond, __LINE__, __VA_ARGS__)
 void skip(const char *why);
 void quirk(const char *why);
+void quirks(const char *why);
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void finish(void) __attribute__((noreturn));
 void leave(uint32_t code) __attribute__((noreturn)); /* debug exit port, no words */
