@@ -1,0 +1,703 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One process, one loop. It holds no guest memory; it owns the terminal, the runtime directory, the
+ * sockets and husk-vmm, and everything that was changed is put back here, in this order at the end:
+ *
+ *   husk-vmm is reaped  ->  the last of its output is shown  ->  the terminal is as it was  ->
+ *   sockets and runtime directory are gone  ->  one line says how it ended
+ *
+ * If the supervisor is killed instead, the kernel kills husk-vmm (PR_SET_PDEATHSIG, and the end of
+ * the control line) and the guard does the rest.
+ *
+ * Stopping has three steps and none can hang: VMM_QUIT, SIGKILL after KILL_NS, and a second signal
+ * from the user kills at once.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "cmd/parse.h"
+#include "cmd/super-int.h"
+
+static const uint64_t KILL_NS = UINT64_C(3000000000);
+enum { LOG_MAX = 1 << 20 };
+
+/* --- stopping ---------------------------------------------------------------------------------- */
+
+static void kill_now(struct super *s)
+{
+	if (s->vmm.pid && !s->killed) {
+		s->killed = true;
+		kill(s->vmm.pid, SIGKILL);
+	}
+}
+
+static void kill_fire(struct timer *t)
+{
+	kill_now(CONTAINER_OF(t, struct super, kill_timer));
+}
+
+void super_stop(struct super *s, const char *why)
+{
+	if (s->stopping) {
+		kill_now(s);
+		return;
+	}
+	s->stopping = true;
+	s->stop_why = why;
+	if (vmm_send(&s->vmm, VMM_QUIT, 0))
+		kill_now(s);
+	timer_set(s->loop, &s->kill_timer, now_ns() + KILL_NS);
+}
+
+/* --- the terminal and its escape key ----------------------------------------------------------- */
+
+static void menu_open(void *arg)
+{
+	struct super *s = arg;
+
+	term_say(&s->term, "\n[husk] q quit  p power button  r reset  b break  s status  ? help  "
+		"Ctrl-] sends Ctrl-]  other: back\n");
+}
+
+static void menu_help(struct super *s)
+{
+	term_say(&s->term,
+		"[husk] Ctrl-] is the escape key; the next key is for husk:\n"
+		"  q       quit: the machine is switched off at once, as if its plug was pulled\n"
+		"  p       press the power button: a guest that handles ACPI shuts down in order\n"
+		"  r       reset, as the reset button does\n"
+		"  b       send a break on the serial line (Linux: magic SysRq, 'b' then a letter)\n"
+		"  s       show the state of this machine\n"
+		"  Ctrl-]  send Ctrl-] itself to the guest\n"
+		"  other   back to the guest\n");
+}
+
+static void menu_status(struct super *s)
+{
+	char up[32], mem[32];
+
+	term_say(&s->term, "[husk] %s: %s, engine %s%s%s%s, %u CPU%s, %s, up %s, %u reset%s, pid %d\n",
+		s->dir.name, s->started ? "running" : "starting", s->started ? s->engine : "not known yet",
+		s->engine_why[0] ? " (" : "", s->engine_why, s->engine_why[0] ? ")" : "",
+		s->cfg->vmm.cpus, s->cfg->vmm.cpus == 1 ? "" : "s",
+		format_size(s->cfg->vmm.memory, mem), format_duration(now_ns() - s->start_ns, up),
+		s->resets, s->resets == 1 ? "" : "s", (int)s->vmm.pid);
+}
+
+static bool menu_key(void *arg, uint8_t key)
+{
+	struct super *s = arg;
+
+	switch (key) {
+	case ESCAPE_KEY:
+		return true;
+	case 'q':
+		super_stop(s, "stopped from the escape menu");
+		break;
+	case 'p':
+		vmm_send(&s->vmm, VMM_BUTTON, 0);
+		term_say(&s->term, "[husk] power button pressed\n");
+		qmp_event(s->qmp, "POWERDOWN", NULL);
+		break;
+	case 'r':
+		vmm_send(&s->vmm, VMM_DO_RESET, 0);
+		term_say(&s->term, "[husk] reset\n");
+		break;
+	case 'b':
+		vmm_send(&s->vmm, VMM_SERIAL_BREAK, 0);
+		term_say(&s->term, "[husk] break sent\n");
+		break;
+	case 's':
+		menu_status(s);
+		break;
+	case '?':
+	case 'h':
+		menu_help(s);
+		break;
+	default:
+		term_say(&s->term, "[husk] back to the guest\n");
+	}
+	return false;
+}
+
+/* Takes the terminal if it is ours to take now. */
+static void terminal_take(struct super *s)
+{
+	if (s->cfg->serial == SERIAL_STDIO && term_raw(&s->term))
+		serial_add_stdin(s->serial, true, NULL);
+}
+
+static void terminal_give_back(struct super *s)
+{
+	if (s->term.tty >= 0)
+		serial_del_stdin(s->serial);
+	term_cooked(&s->term);
+}
+
+/* --- what the serial hub tells ----------------------------------------------------------------- */
+
+static void serial_output(void *arg, const uint8_t *p, size_t n)
+{
+	struct super *s = arg;
+
+	panic_feed(&s->panic, p, n);
+	s->last_byte = p[n - 1];
+}
+
+static size_t serial_typed(void *arg, uint8_t *p, size_t n)
+{
+	struct super *s = arg;
+
+	return escape_filter(&s->escape, p, n);
+}
+
+static void serial_closed(void *arg, int code)
+{
+	struct super *s = arg;
+
+	s->output_error = code;
+	super_stop(s, s->cfg->serial == SERIAL_FILE ? "the file of --serial cannot be written"
+						    : "standard output was closed");
+}
+
+/* --- watches ----------------------------------------------------------------------------------- */
+
+static void signal_ready(struct watch *w, uint32_t events)
+{
+	struct super *s = CONTAINER_OF(w, struct super, signal_w);
+	struct signalfd_siginfo si;
+
+	(void)events;
+	if (read(w->fd, &si, sizeof si) != sizeof si)
+		return;
+	switch (si.ssi_signo) {
+	case SIGTSTP:
+		terminal_give_back(s);
+		kill(getpid(), SIGSTOP);
+		/* SIGCONT follows through the signalfd */
+		break;
+	case SIGCONT:
+		terminal_take(s);
+		break;
+	case SIGTERM:
+		super_stop(s, "stopped by SIGTERM");
+		break;
+	case SIGINT:
+		super_stop(s, "stopped by SIGINT");
+		break;
+	case SIGQUIT:
+		super_stop(s, "stopped by SIGQUIT");
+		break;
+	case SIGHUP:
+		super_stop(s, "stopped by SIGHUP: the terminal is gone");
+		break;
+	}
+}
+
+static void ready_line(struct super *s, const char *key, const char *value)
+{
+	if (!strcmp(key, "engine"))
+		snprintf(s->engine, sizeof s->engine, "%.63s", value);
+	else if (!strcmp(key, "engine_why"))
+		snprintf(s->engine_why, sizeof s->engine_why, "%.511s", value);
+	else if (!strcmp(key, "boot"))
+		snprintf(s->boot, sizeof s->boot, "%.511s", value);
+	else if (!strcmp(key, "sandbox") && !sandbox_report_parse(&s->sandbox, value))
+		s->sandbox_known = true;
+}
+
+/* husk-vmm's words go to terminals: printable ASCII only, as they may quote the guest. */
+static void clean(char *text, bool lines)
+{
+	for (; *text; text++)
+		if (!isprint((unsigned char)*text) &&
+			!(lines && (*text == '\n' || *text == '\t')))
+			*text = '?';
+}
+
+static void ready_text(struct super *s, char *text)
+{
+	char *save = NULL;
+
+	clean(text, true);
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *eq = strchr(line, '=');
+
+		if (!eq)
+			continue;
+		*eq = 0;
+		ready_line(s, line, eq + 1);
+	}
+	s->started = true;
+}
+
+static void guest_reset(struct super *s)
+{
+	/* its last words are in the serial socket by now */
+	serial_drain(s->serial);
+	s->panicked |= panic_find(&s->panic, s->panic_text);
+	if (s->panicked) {
+		super_stop(s, "the guest panicked");
+		return;
+	}
+	s->resets++;
+	panic_forget(&s->panic);
+	qmp_event(s->qmp, "RESET", json_pack("{s:b}", "guest", 1));
+	/* if this fails, the end of the line follows */
+	vmm_send(&s->vmm, VMM_DO_RESET, 0);
+}
+
+static json_t *stats_object(char *text)
+{
+	json_t *o = json_object();
+	char *save = NULL;
+
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *sp = strchr(line, ' '), *end;
+		unsigned long long v;
+
+		if (!sp)
+			continue;
+		*sp = 0;
+		errno = 0;
+		v = strtoull(sp + 1, &end, 10);
+		if (!errno && end != sp + 1 && !*end && v <= INT64_MAX)
+			json_object_set_new(o, line, json_integer((json_int_t)v));
+		else
+			json_object_set_new(o, line, json_string(sp + 1));
+	}
+	return o;
+}
+
+static void stats_fire(struct timer *t)
+{
+	struct super *s = CONTAINER_OF(t, struct super, stats_timer);
+	struct err e;
+
+	err_set(&e, ETIMEDOUT, "husk-vmm did not answer in time");
+	qmp_answer(s->qmp, NULL, &e);
+}
+
+static void message(struct super *s, const struct vmm_msg *m, char *text)
+{
+	switch (m->type) {
+	case VMM_READY:
+		ready_text(s, text);
+		break;
+	case VMM_EXIT:
+	case VMM_ERROR:
+		clean(text, false);
+		s->have_exit = m->type == VMM_EXIT;
+		s->have_error = m->type == VMM_ERROR;
+		s->exit.arg = m->arg;
+		s->exit.arg2 = m->arg2;
+		strcpy(s->exit_text, text);
+		break;
+	case VMM_STATS:
+		clean(text, true);
+		timer_set(s->loop, &s->stats_timer, 0);
+		qmp_answer(s->qmp, stats_object(text), NULL);
+		break;
+	case VMM_RESET:
+		guest_reset(s);
+		break;
+	default:
+		break; /* a newer husk-vmm: see vm/control.h */
+	}
+}
+
+static void control_ready(struct watch *w, uint32_t events)
+{
+	struct super *s = CONTAINER_OF(w, struct super, control_w);
+	char text[VMM_TEXT_MAX + 1];
+	struct vmm_msg m;
+	int rc = vmm_recv(&s->vmm, &m, text);
+
+	(void)events;
+	if (rc > 0) {
+		message(s, &m, text);
+	} else if (rc == 0) {
+		loop_del(s->loop, w);
+		/* it is about to end; if it is not, it is not ours to talk to any more */
+		if (!s->kill_timer.deadline_ns)
+			timer_set(s->loop, &s->kill_timer, now_ns() + KILL_NS);
+	}
+}
+
+static bool log_read(struct super *s)
+{
+	char buf[1024];
+	ssize_t n = read(s->vmm.log, buf, sizeof buf - 1);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (n <= 0) {
+		loop_del(s->loop, &s->log_w);
+		return false;
+	}
+	for (ssize_t i = 0; i < n; i++)
+		if (!isprint((unsigned char)buf[i]) && buf[i] != '\n' && buf[i] != '\t')
+			buf[i] = '?';
+	buf[n] = 0;
+	term_say(&s->term, "%s", buf);
+	if (s->log_bytes < LOG_MAX) {
+		int fd = openat(s->dir.fd, "log", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+			0600);
+
+		s->log_bytes += (uint64_t)n;
+		if (fd >= 0) {
+			if (write(fd, buf, (size_t)n) < 0)
+				s->log_bytes = LOG_MAX; /* a full disk: do not try again */
+			close(fd);
+		}
+	}
+	return true;
+}
+
+static void log_ready(struct watch *w, uint32_t events)
+{
+	(void)events;
+	log_read(CONTAINER_OF(w, struct super, log_w));
+}
+
+static void pid_ready(struct watch *w, uint32_t events)
+{
+	struct super *s = CONTAINER_OF(w, struct super, pid_w);
+
+	(void)events;
+	loop_del(s->loop, w);
+	loop_stop(s->loop);
+}
+
+/* --- the end ----------------------------------------------------------------------------------- */
+
+/* What happened, for people, and the exit code. status: of waitpid(). */
+static int verdict(struct super *s, int status, char *text, size_t len)
+{
+	int code = s->have_exit ? (int)s->exit.arg : VMM_EXIT_ERROR;
+
+	if (s->panicked || (s->have_exit && code == VMM_EXIT_PANIC)) {
+		bool known = s->panicked || panic_find(&s->panic, s->panic_text);
+
+		snprintf(text, len, "the guest's kernel panicked: %s",
+			known ? s->panic_text : s->exit_text);
+		return VMM_EXIT_PANIC;
+	}
+	if (s->have_exit && (code == VMM_EXIT_POWEROFF || code == VMM_EXIT_TRIPLE) &&
+		panic_find(&s->panic, s->panic_text)) {
+		/* with --no-reboot, or a guest that resets by triple fault after its panic */
+		snprintf(text, len, "the guest's kernel panicked: %s", s->panic_text);
+		return VMM_EXIT_PANIC;
+	}
+	if (s->stop_why && (!s->have_exit || code == VMM_EXIT_STOPPED)) {
+		snprintf(text, len, "%s%s", s->stop_why,
+			s->killed ? " (husk-vmm did not answer and was killed)" : "");
+		return s->output_error ? VMM_EXIT_ERROR : VMM_EXIT_STOPPED;
+	}
+	if (s->have_exit && code == VMM_EXIT_DEBUG) {
+		snprintf(text, len, "%s", s->exit_text[0] ? s->exit_text : "debug exit");
+		return s->exit.arg2 & 0xff;
+	}
+	if (s->have_exit) {
+		snprintf(text, len, "%s", s->exit_text[0] ? s->exit_text : "ended without a reason");
+		return code > 0xff ? VMM_EXIT_ERROR : code;
+	}
+	if (s->have_error) {
+		snprintf(text, len, "%s", s->exit_text);
+		return WIFEXITED(status) && WEXITSTATUS(status) == VMM_EXIT_USAGE ? VMM_EXIT_USAGE
+										    : VMM_EXIT_ERROR;
+	}
+	if (s->killed)
+		snprintf(text, len, "husk-vmm broke off its control line and did not end: it was killed");
+	else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+		snprintf(text, len, "husk-vmm was stopped by its own system call filter (SIGSYS); "
+			"please report this, with the audit line from 'dmesg'");
+	else if (WIFSIGNALED(status))
+		snprintf(text, len, "husk-vmm was killed by signal %d (%s)", WTERMSIG(status),
+			strsignal(WTERMSIG(status)));
+	else
+		snprintf(text, len, "husk-vmm ended with code %d and did not say why",
+			WEXITSTATUS(status));
+	return VMM_EXIT_ERROR;
+}
+
+/* Everything from the reaping on. */
+static int finish(struct super *s)
+{
+	char text[VMM_TEXT_MAX + 200], m_text[VMM_TEXT_MAX + 1];
+	struct vmm_msg m;
+	int status, code;
+	bool to_terminal, loud;
+
+	status = vmm_reap(&s->vmm);
+	timer_set(s->loop, &s->kill_timer, 0);
+	for (int i = 0; i < 1000 && vmm_recv(&s->vmm, &m, m_text) > 0; i++)
+		if (m.type != VMM_RESET)
+			message(s, &m, m_text);
+	serial_drain(s->serial);
+	for (int i = 0; i < 1000 && s->log_w.slot && log_read(s); i++)
+		;
+	code = verdict(s, status, text, sizeof text);
+	qmp_event(s->qmp, "SHUTDOWN", json_pack("{s:b,s:s,s:i,s:s}", "guest", !s->stop_why, "reason",
+		s->stop_why ? "host-signal" : "guest-shutdown", "husk-exit-code", code, "husk-text",
+		text));
+	qmp_flush(s->qmp);
+	/* for those outside, "husk stop" for one, the VM has ended now */
+	qmp_free(s->qmp);
+	s->qmp = NULL;
+	/* a signal ends the patience with a terminal or pager that does not take the rest */
+	serial_flush(s->serial, s->signal_w.fd);
+	to_terminal = s->cfg->serial == SERIAL_STDIO && isatty(1);
+	terminal_give_back(s);
+	loud = code != VMM_EXIT_POWEROFF || isatty(2);
+	if (to_terminal && loud && s->last_byte && s->last_byte != '\n')
+		term_say(&s->term, "\n");
+	if (loud)
+		term_say(&s->term, "husk: %s%s: %s\n",
+			code == VMM_EXIT_POWEROFF || code == VMM_EXIT_STOPPED ? "" : "error: ",
+			s->dir.name, text);
+	return code;
+}
+
+/* --- the beginning ----------------------------------------------------------------------------- */
+
+/* A listening socket at a path of the user's; what a dead process left there is replaced. */
+static int listen_at(struct super *s, const char *path, struct err *e)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	char *dir = NULL;
+	struct stat st;
+	mode_t old;
+	int fd, rc = 0;
+
+	if (strlen(path) >= sizeof a.sun_path)
+		return err_set(e, ENAMETOOLONG, "--serial unix:%s: the path of a socket has at most %zu "
+			"bytes", path, sizeof a.sun_path - 1);
+	strcpy(a.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_set(e, errno, "cannot make a socket: %s", strerror(errno));
+	if (!lstat(path, &st)) {
+		if (!S_ISSOCK(st.st_mode)) {
+			rc = err_set(e, EEXIST, "--serial unix:%s: there is a file of that name", path);
+			goto fail;
+		}
+		if (!connect(fd, (struct sockaddr *)&a, sizeof a) || errno != ECONNREFUSED) {
+			rc = err_set(e, EADDRINUSE, "--serial unix:%s: another process listens there",
+				path);
+			goto fail;
+		}
+		unlink(path);
+		/* a socket that failed to connect can be bound, but a new one is surer */
+		close(fd);
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	}
+	old = umask(077);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a))
+		rc = err_set(e, errno, "--serial unix:%s: %s", path, strerror(errno));
+	umask(old);
+	if (rc)
+		goto fail;
+	/* the guard does not know our working directory at its end; the path must be whole */
+	dir = realpath(path, NULL);
+	snprintf(s->sock_path, sizeof s->sock_path, "%s", dir ? dir : path);
+	free(dir);
+	if (listen(fd, 16) || fcntl(fd, F_SETFL, O_NONBLOCK)) {
+		rc = err_set(e, errno, "--serial unix:%s: %s", path, strerror(errno));
+		goto fail;
+	}
+	return fd;
+fail:
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+static int open_serial_file(const char *path, struct err *e)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
+
+	if (fd < 0 && errno == ENXIO)
+		return err_set(e, ENXIO, "--serial file:%s: nobody reads from this pipe", path);
+	if (fd < 0)
+		return err_set(e, errno, "--serial file:%s: %s", path, strerror(errno));
+	return fd;
+}
+
+static int serial_begin(struct super *s, int unix_fd, int file_fd, struct err *e)
+{
+	const struct serial_host h = {.output = serial_output, .typed = serial_typed,
+		.closed = serial_closed, .arg = s};
+	int vm_fd = s->vmm.serial, fd, rc;
+
+	s->vmm.serial = -1;
+	s->serial = serial_new(s->loop, vm_fd, &h, e);
+	if (!s->serial)
+		return -1;
+	fd = rundir_listen(&s->dir, "serial", e);
+	rc = fd < 0 ? fd : serial_add_listener(s->serial, fd, e);
+	if (!rc && unix_fd >= 0)
+		rc = serial_add_listener(s->serial, unix_fd, e);
+	if (!rc && file_fd >= 0)
+		rc = serial_add_file(s->serial, file_fd, e);
+	if (rc || s->cfg->serial != SERIAL_STDIO)
+		return rc;
+	rc = serial_add_stdout(s->serial, e);
+	if (rc)
+		return rc;
+	if (s->term.tty >= 0)
+		terminal_take(s);
+	else
+		serial_add_stdin(s->serial, false, NULL);
+	return 0;
+}
+
+static int watch_all(struct super *s, struct err *e)
+{
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT};
+	sigset_t set;
+	int rc;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+		sigaddset(&set, signals[i]);
+	s->signal_w = (struct watch){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
+		.ready = signal_ready};
+	if (s->signal_w.fd < 0)
+		return err_set(e, errno, "cannot watch signals: %s", strerror(errno));
+	s->pid_w = (struct watch){.fd = s->vmm.pidfd, .ready = pid_ready};
+	s->control_w = (struct watch){.fd = s->vmm.control, .ready = control_ready};
+	s->log_w = (struct watch){.fd = s->vmm.log, .ready = log_ready};
+	rc = loop_add(s->loop, &s->signal_w, EPOLLIN);
+	rc = rc ? rc : loop_add(s->loop, &s->pid_w, EPOLLIN);
+	rc = rc ? rc : loop_add(s->loop, &s->control_w, EPOLLIN);
+	rc = rc ? rc : loop_add(s->loop, &s->log_w, EPOLLIN);
+	return rc ? err_set(e, -rc, "cannot watch husk-vmm: %s", strerror(-rc)) : 0;
+}
+
+/* From here on signals wait until the loop reads them: no path may leave things behind. */
+static void signals_block(void)
+{
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGTTOU,
+		SIGTTIN};
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+		sigaddset(&set, signals[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+int super_run(const struct super_config *c, struct err *e)
+{
+	struct super *s = xcalloc(1, sizeof *s);
+	struct vmm_config vc = c->vmm;
+	char vmm_path[4096], pid[32];
+	int fd, unix_fd = -1, file_fd = -1, rc;
+
+	s->cfg = c;
+	s->dir.fd = -1;
+	s->vmm = (struct vmm)VMM_INIT;
+	s->signal_w.fd = -1;
+	s->kill_timer.fire = kill_fire;
+	s->stats_timer.fire = stats_fire;
+	s->escape = (struct escape){.open = menu_open, .key = menu_key, .arg = s};
+	signals_block();
+	term_init(&s->term, &s->guard);
+	s->loop = loop_new();
+	if (!s->loop) {
+		rc = err_set(e, errno, "cannot make an event loop: %s", strerror(errno));
+		goto out;
+	}
+	rc = vmm_find(vmm_path, e);
+	if (rc)
+		goto out;
+	rc = rundir_open(&s->dir, c->vmm.name, e);
+	if (rc)
+		goto out;
+	vc.name = s->dir.name;
+	if (c->serial == SERIAL_UNIX) {
+		unix_fd = rc = listen_at(s, c->serial_path, e);
+		if (rc < 0)
+			goto out;
+	}
+	rc = guard_start(&s->guard, &s->dir, s->term.tty, &s->term.saved, s->sock_path, e);
+	if (rc)
+		goto out;
+	if (unix_fd >= 0)
+		guard_say(&s->guard, GUARD_SOCKET);
+	if (c->serial == SERIAL_FILE) {
+		file_fd = rc = open_serial_file(c->serial_path, e);
+		if (rc < 0)
+			goto out;
+	}
+	snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+	rc = rundir_write(&s->dir, "pid", pid);
+	if (rc) {
+		err_set(e, -rc, "cannot write to %s: %s", s->dir.path, strerror(-rc));
+		goto out;
+	}
+	s->start_ns = now_ns();
+	rc = vmm_start(&s->vmm, vmm_path, &vc, e);
+	if (rc)
+		goto out;
+	s->vmm_pid = s->vmm.pid;
+	fd = rundir_listen(&s->dir, "control", e);
+	if (fd < 0) {
+		rc = fd;
+		goto out;
+	}
+	s->qmp = qmp_new(s->loop, fd, super_qmp_commands, s, e);
+	rc = s->qmp ? watch_all(s, e) : -1;
+	if (rc)
+		goto out;
+	rc = serial_begin(s, unix_fd, file_fd, e);
+	unix_fd = file_fd = -1;
+	if (rc)
+		goto out;
+	rc = loop_run(s->loop);
+	if (rc) {
+		err_set(e, -rc, "the event loop failed: %s", strerror(-rc));
+		goto out;
+	}
+	rc = finish(s);
+out:
+	/* on any path: terminal, processes, sockets, directory, guard */
+	if (s->serial && rc < 0)
+		terminal_give_back(s);
+	vmm_close(&s->vmm);
+	qmp_free(s->qmp);
+	serial_free(s->serial);
+	term_fini(&s->term);
+	if (unix_fd >= 0)
+		close(unix_fd);
+	if (file_fd >= 0)
+		close(file_fd);
+	if (s->sock_path[0])
+		unlink(s->sock_path);
+	rundir_close(&s->dir);
+	guard_stop(&s->guard);
+	if (s->signal_w.fd >= 0)
+		close(s->signal_w.fd);
+	loop_free(s->loop);
+	free(s);
+	/* signals stay blocked: one that came late must not change the exit code */
+	return rc;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* The supervisor of one VM: from opened files to the exit code. */
+#ifndef CMD_SUPER_H
+#define CMD_SUPER_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "cmd/vmm.h"
+
+enum serial_mode { SERIAL_STDIO, SERIAL_NONE, SERIAL_UNIX, SERIAL_FILE };
+
+struct super_config {
+	struct vmm_config vmm;  /* its name may be NULL: one is chosen */
+	const char *kernel, *initrd; /* paths, for "husk status"; initrd may be NULL */
+	enum serial_mode serial;
+	const char *serial_path; /* of SERIAL_UNIX and SERIAL_FILE */
+};
+
+/*
+ * Runs the VM until it ends, with everything put back as it was, and returns the exit code of
+ * "husk run". Negative with words in e when it could not be started.
+ */
+int super_run(const struct super_config *c, struct err *e);
+
+#endif

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A husk-vmm without a machine in it: takes the same arguments, speaks vm/control.h, and plays the
+ * guest that the words of --append describe, one after the other. What is typed is echoed as it is.
+ *
+ *   say:TEXT      write TEXT and a line feed ("_" is a space)
+ *   fill:N        write N bytes of output, "0123456789..." with a line feed after 63
+ *   typed:TEXT    wait until TEXT and a line feed was typed; echo meanwhile
+ *   button        wait for the power button       deaf   ignore every message from now on
+ *   reset         the guest resets; waits for the answer
+ *   poweroff, triple, panic, engine, debug:N      end in that way
+ *   error:TEXT    VMM_ERROR, exit 1               usage:TEXT  VMM_ERROR, exit 2
+ *   crash         SIGSEGV     sys   SIGSYS        exit:N      end without a word
+ *   garbage       a datagram that is none         sleep:MS    do nothing
+ *   log:TEXT      a line on standard error
+ * Without a last word it waits for messages for ever.
+ */
+#undef NDEBUG
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "vm/control.h"
+
+static int control = -1, serial = -1;
+static bool pressed, answered, deaf;
+static char line[4096];
+static size_t line_len;
+
+static void tell(uint32_t type, uint32_t arg, uint32_t arg2, const char *text)
+{
+	struct vmm_msg m = {.type = type, .arg = arg, .arg2 = arg2, .len = (uint32_t)strlen(text)};
+
+	memcpy(m.text, text, m.len);
+	send(control, &m, offsetof(struct vmm_msg, text) + m.len, MSG_NOSIGNAL);
+}
+
+static void put(const char *p, size_t n)
+{
+	while (n) {
+		ssize_t done = write(serial, p, n);
+
+		if (done <= 0)
+			_exit(9);
+		p += done;
+		n -= (size_t)done;
+	}
+}
+
+static void end(uint32_t code, uint32_t arg2, const char *text)
+{
+	tell(VMM_EXIT, code, arg2, text);
+	_exit(code == VMM_EXIT_DEBUG ? (int)arg2 : (int)code);
+}
+
+static void handle(void)
+{
+	struct vmm_msg m;
+	ssize_t n = recv(control, &m, sizeof m, 0);
+
+	if (n <= 0)
+		_exit(7); /* the supervisor is gone */
+	if (deaf)
+		return;
+	switch (m.type) {
+	case VMM_BUTTON:
+		pressed = true;
+		break;
+	case VMM_QUIT:
+		end(VMM_EXIT_STOPPED, 0, "stopped");
+		break;
+	case VMM_GET_STATS:
+		tell(VMM_STATS, 0, 0, "exits 42\nengine.name fake\n");
+		break;
+	case VMM_SERIAL_BREAK:
+		put("<break>\n", 8);
+		break;
+	case VMM_DO_RESET:
+		put("<reset>\n", 8);
+		answered = true;
+		break;
+	}
+}
+
+/* Serves both lines until a deadline (-1: none); true when a whole line was typed. */
+static bool serve(int ms)
+{
+	struct pollfd p[2] = {{.fd = control, .events = POLLIN}, {.fd = serial, .events = POLLIN}};
+
+	if (poll(p, 2, ms) <= 0)
+		return false;
+	if (p[0].revents)
+		handle();
+	if (p[1].revents) {
+		char c;
+
+		if (read(serial, &c, 1) != 1)
+			_exit(8);
+		put(&c, 1);
+		if (c == '\n' || c == '\r') {
+			line[line_len] = 0;
+			line_len = 0;
+			return true;
+		}
+		if (line_len < sizeof line - 1)
+			line[line_len++] = c;
+	}
+	return false;
+}
+
+static void play(char *word)
+{
+	char *value = strchr(word, ':');
+
+	if (value)
+		*value++ = 0;
+	for (char *p = value; p && *p; p++)
+		if (*p == '_')
+			*p = ' ';
+	if (!strcmp(word, "say")) {
+		put(value, strlen(value));
+		put("\n", 1);
+	} else if (!strcmp(word, "log")) {
+		fprintf(stderr, "husk-vmm: info: %s\n", value);
+	} else if (!strcmp(word, "fill")) {
+		for (long i = 0, n = atol(value); i < n; i += 64) {
+			char row[80];
+
+			snprintf(row, sizeof row, "%010ld%053d\n", i / 64, 0);
+			assert(strlen(row) == 64);
+			put(row, 64);
+		}
+	} else if (!strcmp(word, "typed")) {
+		while (!serve(-1) || strcmp(line, value))
+			;
+	} else if (!strcmp(word, "button")) {
+		while (!pressed)
+			serve(-1);
+	} else if (!strcmp(word, "deaf")) {
+		deaf = true;
+	} else if (!strcmp(word, "reset")) {
+		answered = false;
+		tell(VMM_RESET, 0, 0, "the guest rebooted");
+		while (!answered)
+			serve(-1);
+	} else if (!strcmp(word, "sleep")) {
+		usleep((useconds_t)atoi(value) * 1000);
+	} else if (!strcmp(word, "poweroff")) {
+		end(VMM_EXIT_POWEROFF, 0, "the guest powered off");
+	} else if (!strcmp(word, "triple")) {
+		end(VMM_EXIT_TRIPLE, 0, "triple fault at 0x1234");
+	} else if (!strcmp(word, "panic")) {
+		end(VMM_EXIT_PANIC, 0, "the guest told of its panic");
+	} else if (!strcmp(word, "engine")) {
+		end(VMM_EXIT_ENGINE, 0, "the engine cannot go on");
+	} else if (!strcmp(word, "debug")) {
+		end(VMM_EXIT_DEBUG, ((uint32_t)atoi(value) << 1 | 1) & 0xff, "debug exit");
+	} else if (!strcmp(word, "error") || !strcmp(word, "usage")) {
+		tell(VMM_ERROR, 0, 0, value);
+		_exit(word[0] == 'u' ? 2 : 1);
+	} else if (!strcmp(word, "crash")) {
+		const struct rlimit none = {0, 0};
+
+		setrlimit(RLIMIT_CORE, &none);
+		signal(SIGSEGV, SIG_DFL);
+		raise(SIGSEGV);
+	} else if (!strcmp(word, "sys")) {
+		const struct rlimit none = {0, 0};
+
+		setrlimit(RLIMIT_CORE, &none);
+		raise(SIGSYS);
+	} else if (!strcmp(word, "exit")) {
+		_exit(atoi(value));
+	} else if (!strcmp(word, "garbage")) {
+		send(control, "x", 1, MSG_NOSIGNAL);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	char script[4096] = "", *save = NULL;
+	bool kernel = false;
+
+	if (argc == 2 && !strcmp(argv[1], "--probe-engines")) {
+		printf("kvm\tno\tno /dev/kvm\ninterp\tok\talways works\n");
+		return 0;
+	}
+	prctl(PR_SET_NAME, "fake-vmm");
+	for (int i = 1; i + 1 < argc; i++) {
+		if (!strcmp(argv[i], "--control-fd"))
+			control = atoi(argv[++i]);
+		else if (!strcmp(argv[i], "--serial-fd"))
+			serial = atoi(argv[++i]);
+		else if (!strcmp(argv[i], "--append"))
+			snprintf(script, sizeof script, "%s", argv[++i]);
+		else if (!strcmp(argv[i], "--kernel-fd"))
+			kernel = read(atoi(argv[++i]), line, 1) == 1;
+	}
+	assert(control > 2 && serial > 2 && kernel);
+	/* no descriptor but ours came along */
+	for (int fd = 3, n = 0; fd < 256; fd++) {
+		char b[32];
+
+		snprintf(b, sizeof b, "/proc/self/fd/%d", fd);
+		n += !access(b, F_OK);
+		assert(n <= 4);
+	}
+	for (char *w = strtok_r(script, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
+		static bool ready;
+
+		if (!ready && strncmp(w, "error", 5) && strncmp(w, "usage", 5) && strncmp(w, "exit", 4))
+			tell(VMM_READY, 0, 0, "engine=fake\nengine_why=it is a test\nboot=nothing at all\n"
+				"sandbox=no-new-privs\tok\t\nsandbox=root\tno\ttmpfs: Permission denied\n"
+				"sandbox=seccomp\tok\tfilter of this program\nnonsense\nsandbox=bad\n");
+		ready = true;
+		play(w);
+	}
+	for (;;)
+		serve(-1);
+}
