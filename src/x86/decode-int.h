@@ -19,7 +19,6 @@ enum {
 	PICK_MODE, /* 16 and 32-bit modes, 64-bit mode */
 	PICK_VEX,  /* legacy, VEX */
 	PICK_W,    /* VEX.W */
-	PICK_L,    /* VEX.L */
 	PICK_NOP,  /* opcode 90: exchange (REX.B), NOP, PAUSE */
 };
 
@@ -82,8 +81,8 @@ enum {
 	VEX_LIG = 1 << 8,     /* VEX.L is ignored: scalars */
 	VEX_W0 = 1 << 9,
 	VEX_W1 = 1 << 10,
-	NO_PP = 1 << 11,      /* no 66, F2, F3 */
-	NO_REP = 1 << 12,     /* no F2, F3 */
+	CR_REG = 1 << 11,     /* ModRM.reg is a control register: there are 0, 2, 3, 4, 8 */
+	DR_REG = 1 << 12,     /* ... a debug register: 0 to 7 */
 	/* and properties */
 	AVX2_256 = 1 << 13,   /* X86_A_AVX2 when 256 bits wide */
 	AVX2_ALL = 1 << 14,

@@ -3,12 +3,18 @@
  * The decoder: walks the table of decode_table.c (SDM Vol. 2 chapter 2).
  *
  * Steps: legacy prefixes and REX; VEX or escape bytes, which select the map; the row, by whatever the
- * table asks for; ModRM, SIB, displacement, immediate; then sizes, operand kinds and flags as the row says.
+ * table asks for; ModRM, SIB, displacement, immediate; the row's rules; then sizes, operands and
+ * flags as the row says.
  *
  * Reading beyond the end: after at most four prefix bytes an instruction takes at most 11 more
  * (C7 /0 with SIB, disp32, imm32; VEX3 with SIB, disp32, imm8), so that 15 readable bytes need no further
  * check. Shorter or more prefixed input is copied to a zero-filled buffer first. What was decoded from
- * fill bytes does not count: it is longer than the input, so the answer is "more bytes".
+ * fill bytes does not count: it is longer than the input, so the answer is "more bytes". For the
+ * same reason everything undefined gets a length that covers all bytes looked at.
+ *
+ * Where vendors differ we do as Intel: near branches in 64-bit mode ignore 66, far ones take REX.W,
+ * MOVSXD with 66 reads two bytes. Whether VEX is allowed at all (not in real and virtual-8086 mode) and
+ * what depends on control registers is the engine's matter.
  */
 #include <assert.h>
 #include <string.h>
@@ -16,10 +22,13 @@
 #include "x86/decode-int.h"
 #include "x86/state.h"
 
+static_assert(X86_OP_COUNT <= UINT8_MAX && sizeof(struct row) == 24, "rows stay small");
+
 enum { MAX_LEN = 15, MAX_TAIL = 11, EASY_PREFIXES = MAX_LEN - MAX_TAIL };
 
 /* Prefix bytes; REX has a mark of its own and counts in 64-bit mode only. */
 enum { REX = 128 };
+static_assert((int)X86_PFX_VEX3 == (int)REX, "not a prefix by itself, so its bit is free here");
 static const uint8_t prefix_of[256] = {
 	[0x26] = X86_PFX_SEG, [0x2e] = X86_PFX_SEG, [0x36] = X86_PFX_SEG, [0x3e] = X86_PFX_SEG,
 	[0x64] = X86_PFX_SEG, [0x65] = X86_PFX_SEG, [0x66] = X86_PFX_66, [0x67] = X86_PFX_67,
@@ -27,7 +36,7 @@ static const uint8_t prefix_of[256] = {
 	[0x40] = REX, REX, REX, REX, REX, REX, REX, REX, REX, REX, REX, REX, REX, REX, REX, REX,
 };
 
-/* Operand size by SZ_*, mode, 66 prefix, REX.W: {none, W, 66, 66 and W}. */
+/* Operand size by SZ_*, mode, 66 prefix, W: {none, W, 66, 66 and W}. */
 static const uint8_t opsize_of[SZ_COUNT][3][4] = {
 	/*            16-bit          32-bit          64-bit mode */
 	[SZ_SAME] = {{4, 4, 4, 4}, {4, 4, 4, 4}, {4, 4, 4, 4}},
@@ -49,25 +58,39 @@ static const uint16_t cc_flags[8] = {
 	X86_SF | X86_OF | X86_ZF,
 };
 
-/* Which forms have a ModRM byte, and which use VEX.vvvv. */
-enum { USES_MODRM = 1, USES_VVVV = 2 };
-static const uint8_t form_uses[] = {
+/* Which forms have ModRM, a register in the opcode, or use VEX.vvvv. Of X86_F_VEC the shape tells. */
+enum { USES_MODRM = 1, USES_OPCODE = 2, USES_VVVV = 4 };
+static const uint8_t form_uses[X86_F_VEC + 1] = {
 	[X86_F_RM_R] = USES_MODRM, [X86_F_R_RM] = USES_MODRM, [X86_F_RM_I] = USES_MODRM,
 	[X86_F_RM_1] = USES_MODRM, [X86_F_RM_CL] = USES_MODRM, [X86_F_RM_R_I] = USES_MODRM,
-	[X86_F_R_RM_I] = USES_MODRM, [X86_F_R_V_RM] = USES_MODRM | USES_VVVV,
+	[X86_F_R_RM_I] = USES_MODRM, [X86_F_RM] = USES_MODRM, [X86_F_R_V_RM] = USES_MODRM | USES_VVVV,
 	[X86_F_R_RM_V] = USES_MODRM | USES_VVVV, [X86_F_V_RM] = USES_MODRM | USES_VVVV,
-	[X86_F_RM] = USES_MODRM, [X86_F_VEC] = 0 /* asked of the shape */,
+	[X86_F_O] = USES_OPCODE, [X86_F_O_I] = USES_OPCODE, [X86_F_A_O] = USES_OPCODE,
 };
 
 /* 16-bit addressing (SDM table 2-1) */
-static const int8_t base16[8] = {X86_RBX, X86_RBX, X86_RBP, X86_RBP, X86_RSI, X86_RDI, X86_RBP, X86_RBX};
+static const int8_t base16[8] = {
+	X86_RBX, X86_RBX, X86_RBP, X86_RBP, X86_RSI, X86_RDI, X86_RBP, X86_RBX,
+};
 static const int8_t index16[8] = {X86_RSI, X86_RDI, X86_RSI, X86_RDI, -1, -1, -1, -1};
+
+/* What is known before the row is, and does not go to struct x86_insn as it is. */
+struct ctx {
+	enum x86_mode mode;
+	const uint8_t *p;
+	unsigned o;     /* offset of the next byte */
+	unsigned wrxb;  /* REX or VEX: W R X B as 8 4 2 1 */
+	unsigned pp;    /* mandatory prefix as in insn.vexpp */
+	unsigned vvvv;  /* with all four bits in any mode */
+	bool vex, seg;  /* VEX encoded; a segment prefix counts */
+	bool group;     /* ModRM.reg is a part of the opcode */
+};
 
 static uint64_t get_le(const uint8_t *p, unsigned n)
 {
 	uint64_t v = 0;
 
-	switch (n) {
+	switch (n) { /* compilers make one load of each */
 	case 1:
 		return p[0];
 	case 2:
@@ -93,29 +116,153 @@ static int64_t get_signed(const uint8_t *p, unsigned n)
 	return (int64_t)get_le(p, n);
 }
 
-/* What the prefixes said. REX and VEX are the same here: W R X B as 8 4 2 1. */
-struct prefixes {
-	enum x86_mode mode;
-	unsigned wrxb, pp, vvvv; /* pp as in insn.vexpp */
-	bool vex, seg;
-};
+/*
+ * Legacy prefixes and REX in the first max bytes. False if there is nothing else.
+ */
+static bool get_prefixes(struct x86_insn *i, struct ctx *x, unsigned max)
+{
+	const uint8_t *p = x->p;
+	unsigned o;
+
+	for (o = 0; o < max; o++) {
+		unsigned kind = prefix_of[p[o]];
+
+		if (!kind || (kind == REX && x->mode != X86_MODE64))
+			break;
+		if (kind == REX) {
+			i->rex = p[o];
+			continue;
+		}
+		i->rex = 0; /* counts right before the opcode only */
+		if (kind & (X86_PFX_F2 | X86_PFX_F3)) {
+			i->pfx &= ~(X86_PFX_F2 | X86_PFX_F3); /* the last one counts */
+		} else if (kind == X86_PFX_SEG) {
+			uint8_t seg = p[o] >= 0x64 ? p[o] - 0x64 + X86_FS : p[o] >> 3 & 3;
+
+			if (x->mode == X86_MODE64 && seg < X86_FS)
+				continue; /* ignored, and does not undo FS or GS */
+			i->seg = seg;
+			x->seg = true;
+		}
+		i->pfx |= kind;
+	}
+	x->o = o;
+	x->wrxb = i->rex & 15;
+	x->pp = i->pfx & X86_PFX_F2 ? 3 : i->pfx & X86_PFX_F3 ? 2 : i->pfx & X86_PFX_66;
+	return o < max;
+}
 
 /*
- * ModRM at p[o], SIB and displacement. Returns the offset after them.
+ * VEX, C4 or C5 (SDM Vol. 2 2.3.5); R, X, B and vvvv are inverted. False if it is none of ours.
  */
-static unsigned get_modrm(struct x86_insn *i, const struct prefixes *x, const uint8_t *p, unsigned o,
-	const struct row *r)
+static bool get_vex(struct x86_insn *i, struct ctx *x)
 {
-	uint8_t m = p[o];
-	unsigned mod = m >> 6, rm = m & 7, size = mod == 2 ? 4 : mod;
+	const uint8_t *p = x->p + x->o;
+	bool legacy = i->pfx & (X86_PFX_66 | X86_PFX_F2 | X86_PFX_F3 | X86_PFX_LOCK) || i->rex;
+	uint8_t last;
+
+	x->vex = true;
+	if (p[0] == 0xc5) {
+		last = p[1];
+		x->wrxb = ~last >> 5 & 4;
+		x->o += 2;
+		i->pfx |= X86_PFX_VEX2;
+		i->map = 1;
+	} else {
+		last = p[2];
+		x->wrxb = (~p[1] >> 5 & 7) | (last >> 4 & 8);
+		x->o += 3;
+		i->pfx |= X86_PFX_VEX3;
+		i->map = p[1] & 31;
+	}
+	if (legacy || i->map < 1 || i->map > 3) {
+		i->map = 0;
+		return false;
+	}
+	x->vvvv = i->vvvv = ~last >> 3 & 15;
+	if (x->mode != X86_MODE64) { /* eight registers; but an unused vvvv must be 15 here, too */
+		x->wrxb &= 8;
+		i->vvvv &= 7;
+	}
+	x->pp = last & 3;
+	i->vl = last >> 2 & 1;
+	return true;
+}
+
+/* VEX or escape bytes, and the opcode. NULL: undefined. */
+static const struct row *get_opcode(struct x86_insn *i, struct ctx *x)
+{
+	const uint8_t *p = x->p;
+	unsigned o = x->o;
+
+	if (p[o] == 0x0f) {
+		i->map = p[o + 1] == 0x38 ? 2 : p[o + 1] == 0x3a ? 3 : 1;
+		x->o += i->map == 1 ? 1 : 2;
+	} else if ((p[o] & 0xfe) == 0xc4 && (x->mode == X86_MODE64 || p[o + 1] >= 0xc0)) {
+		/* In the other modes C4 and C5 with a memory operand are LES and LDS. */
+		if (!get_vex(i, x))
+			return NULL;
+	}
+	i->off_opcode = x->o;
+	i->opcode = p[x->o++];
+	return &x86_map[i->map][i->opcode];
+}
+
+static const struct row *pick_row(struct x86_insn *i, struct ctx *x, const struct row *r)
+{
+	uint8_t m = x->p[x->o]; /* if it is a ModRM */
+	unsigned k = 0;
+
+	while (r->pick) {
+		switch (r->pick) {
+		case PICK_PP:
+			k = x->pp;
+			break;
+		case PICK_MOD:
+			i->has_modrm = true;
+			k = m >= 0xc0;
+			break;
+		case PICK_REG:
+			i->has_modrm = x->group = true;
+			k = m >> 3 & 7;
+			break;
+		case PICK_RM:
+			i->has_modrm = x->group = true;
+			k = m & 7;
+			break;
+		case PICK_MODE:
+			k = x->mode == X86_MODE64;
+			break;
+		case PICK_VEX:
+			k = x->vex;
+			break;
+		case PICK_W:
+			k = x->wrxb >> 3;
+			break;
+		case PICK_NOP:
+			k = i->pfx & X86_PFX_F3 ? 2 : !(x->wrxb & 1);
+			break;
+		}
+		r = r->sub + k;
+	}
+	return r;
+}
+
+/* ModRM, SIB and displacement. */
+static void get_modrm(struct x86_insn *i, struct ctx *x, const struct row *r)
+{
+	const uint8_t *p = x->p;
+	unsigned m = p[x->o], mod = m >> 6, rm = m & 7, size = mod == 2 ? 4 : mod;
 
 	i->has_modrm = true;
 	i->modrm = m;
-	i->off_modrm = o++;
+	i->off_modrm = x->o++;
 	i->reg = (m >> 3 & 7) | (x->wrxb & 4) << 1;
+	if (x->group || r->rule & SREG_REG)
+		i->reg &= 7;
 	i->rm = rm | (x->wrxb & 1) << 3;
 	if (mod == 3 || r->rule & NO_MOD)
-		return o;
+		return;
 
 	i->is_mem = true;
 	if (i->adsize == 2) {
@@ -127,86 +274,113 @@ static unsigned get_modrm(struct x86_insn *i, const struct prefixes *x, const ui
 			i->base = -1;
 			size = 2;
 		}
-	} else {
-		if (rm == 4) {
-			uint8_t s = p[o++];
-			unsigned index = (s >> 3 & 7) | (x->wrxb & 2) << 2;
+	} else if (rm == 4) {
+		unsigned s = p[x->o++], index = (s >> 3 & 7) | (x->wrxb & 2) << 2;
 
-			rm = s & 7;
-			i->scale = s >> 6;
-			if (index != X86_RSP || r->op == X86_OP_GATHER)
-				i->index = index;
-			if (mod || rm != 5)
-				i->base = rm | (x->wrxb & 1) << 3;
-			else
-				size = 4;
-		} else if (mod || rm != 5) {
-			i->base = i->rm;
-		} else {
+		i->scale = s >> 6;
+		if (index != X86_RSP || r->op == X86_OP_GATHER)
+			i->index = index;
+		if (mod == 0 && (s & 7) == 5)
 			size = 4;
-			if (x->mode == X86_MODE64)
-				i->base = X86_BASE_RIP;
-		}
+		else
+			i->base = (s & 7) | (x->wrxb & 1) << 3;
+	} else if (mod == 0 && rm == 5) {
+		size = 4;
+		if (x->mode == X86_MODE64)
+			i->base = X86_BASE_RIP;
+	} else {
+		i->base = i->rm;
 	}
 	if (!x->seg && (i->base == X86_RSP || i->base == X86_RBP))
 		i->seg = X86_SS;
 	if (size) {
-		i->off_disp = o;
+		i->off_disp = x->o;
 		i->size_disp = size;
-		i->disp = get_signed(p + o, size);
-		o += size;
+		i->disp = get_signed(p + x->o, size);
+		x->o += size;
 	}
-	return o;
 }
 
-static unsigned get_imm(struct x86_insn *i, unsigned kind, const uint8_t *p, unsigned o)
+static void get_imm(struct x86_insn *i, struct ctx *x, const struct row *r)
 {
+	const uint8_t *p = x->p + x->o;
 	unsigned size = 1;
 
-	i->off_imm = o;
-	switch (kind) {
+	i->off_imm = x->o;
+	switch (r->imm) {
 	case IMM_S8:
-		i->imm = (int8_t)p[o];
+		i->imm = (int8_t)p[0];
 		break;
 	case IMM_U8:
-		i->imm = p[o];
+		i->imm = p[0];
 		break;
 	case IMM_U16:
 		size = 2;
-		i->imm = get_le(p + o, 2);
+		i->imm = (int64_t)get_le(p, 2);
 		break;
 	case IMM_Z:
 		size = i->opsize == 2 ? 2 : 4;
-		i->imm = get_signed(p + o, size);
+		i->imm = get_signed(p, size);
 		break;
 	case IMM_V:
 		size = i->opsize;
-		i->imm = get_signed(p + o, size);
+		i->imm = get_signed(p, size);
 		break;
 	case IMM_PTR:
 		size = i->opsize + 2;
-		i->imm = get_le(p + o, i->opsize);
-		i->imm2 = get_le(p + o + i->opsize, 2);
+		i->imm = (int64_t)get_le(p, i->opsize);
+		i->imm2 = get_le(p + i->opsize, 2);
 		break;
 	case IMM_ENTER:
 		size = 3;
-		i->imm = get_le(p + o, 2);
-		i->imm2 = p[o + 2];
+		i->imm = (int64_t)get_le(p, 2);
+		i->imm2 = p[2];
 		break;
 	case IMM_MOFFS:
 		size = i->adsize;
-		i->off_imm = 0;
-		i->off_disp = o;
-		i->size_disp = size;
-		i->disp = (int64_t)get_le(p + o, size);
 		i->is_mem = true;
-		return o + size;
+		i->off_disp = i->off_imm;
+		i->size_disp = size;
+		i->disp = (int64_t)get_le(p, size);
+		i->off_imm = 0;
+		x->o += size;
+		return;
 	}
 	i->size_imm = size;
-	return o + size;
+	x->o += size;
 }
 
-static unsigned mem_size(const struct x86_insn *i, const struct row *r, enum x86_mode mode)
+/* Is the encoding what the row wants? */
+static bool rules_hold(const struct x86_insn *i, const struct ctx *x, const struct row *r)
+{
+	uint32_t rule = r->rule;
+
+	if (i->pfx & X86_PFX_LOCK && !(r->attr & X86_A_LOCKABLE && i->is_mem))
+		return false;
+	if (rule & (i->is_mem ? ONLY_REG : ONLY_MEM))
+		return false;
+	if (rule & CR_REG && !(1u << i->reg & (1 << 0 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 8)))
+		return false;
+	if (rule & DR_REG && i->reg > 7)
+		return false;
+	if (rule & SREG_REG && i->reg > X86_GS)
+		return false;
+	if (i->op == X86_OP_MOVSEG_TO && i->reg == X86_CS)
+		return false;
+	/* A gather must have a SIB byte, and three different registers. */
+	if (i->op == X86_OP_GATHER && (i->index < 0 || i->adsize == 2 || i->reg == i->index ||
+		i->reg == i->vvvv || i->index == i->vvvv))
+		return false;
+	if (!x->vex)
+		return !(rule & VEX_ONLY);
+	if (!(rule & (VEX_OK | VEX_ONLY)))
+		return false;
+	if (rule & (i->vl ? VEX_L0 : VEX_L1) || rule & (i->vexw ? VEX_W0 : VEX_W1))
+		return false;
+	return !x->vvvv || form_uses[r->form] & USES_VVVV || x86_shape_of[r->shape][1].kvex;
+}
+
+static unsigned mem_size(const struct x86_insn *i, const struct ctx *x, const struct row *r)
 {
 	switch (r->msize) {
 	case 0:
@@ -215,7 +389,7 @@ static unsigned mem_size(const struct x86_insn *i, const struct row *r, enum x86
 	case MS_HALF:
 	case MS_QUARTER:
 	case MS_EIGHTH:
-		return 16u >> (r->msize & 3) << i->vl;
+		return 16u >> (r->msize - MS_FULL) << i->vl;
 	case MS_NONE:
 		return 0;
 	case MS_DDUP:
@@ -225,11 +399,11 @@ static unsigned mem_size(const struct x86_insn *i, const struct row *r, enum x86
 	case MS_ELEM:
 		return i->vexw ? 8 : 4;
 	case MS_FAR:
-		return i->opsize + 2;
+		return i->opsize + 2u;
 	case MS_PAIR:
-		return 2 * i->opsize;
+		return 2u * i->opsize;
 	case MS_DTR:
-		return mode == X86_MODE64 ? 10 : 6;
+		return x->mode == X86_MODE64 ? 10 : 6;
 	case MS_ENV:
 		return i->opsize == 2 ? 14 : 28;
 	case MS_SAVE:
@@ -240,140 +414,76 @@ static unsigned mem_size(const struct x86_insn *i, const struct row *r, enum x86
 
 /*
  * Shifts and rotates leave all flags alone when the (masked) count is 0, define OF for 1 only, and CF
- * of SHL and SHR up to the operand's width. A count in CL is not known: what may stay is
- * an input, what may be undefined is undefined.
+ * of SHL and SHR up to the operand's width. A count in CL is not known: what may stay is an input,
+ * what may be undefined is undefined.
  */
 static void shift_flags(struct x86_insn *i)
 {
-	unsigned width = 8 * i->opsize, count;
+	unsigned width = 8u * i->opsize, count = i->imm & (i->opsize == 8 ? 63 : 31);
 
 	if (i->form == X86_F_RM_1)
 		return;
 	if (i->form == X86_F_RM_CL) {
 		i->fl_in |= i->fl_out | i->fl_undef;
 		i->fl_undef |= X86_OF;
-		i->fl_out &= ~X86_OF;
-		return;
-	}
-	count = i->imm & (i->opsize == 8 ? 63 : 31);
-	if (!count) {
+	} else if (!count) {
 		i->fl_in = i->fl_out = i->fl_undef = 0;
-		return;
+	} else {
+		bool out = i->op == X86_OP_SHL || i->op == X86_OP_SAL || i->op == X86_OP_SHR;
+		bool dbl = i->op == X86_OP_SHLD || i->op == X86_OP_SHRD;
+
+		if (count > 1)
+			i->fl_undef |= X86_OF;
+		if (out && count >= width)
+			i->fl_undef |= X86_CF;
+		if (dbl && count > width)
+			i->fl_undef = X86_ARITH;
 	}
-	if (count > 1)
-		i->fl_undef |= X86_OF;
-	if ((i->op == X86_OP_SHLD || i->op == X86_OP_SHRD) && count > width)
-		i->fl_undef = X86_ARITH;
-	if ((i->op == X86_OP_SHL || i->op == X86_OP_SAL || i->op == X86_OP_SHR) && count >= width)
-		i->fl_undef |= X86_CF;
 	i->fl_out &= ~i->fl_undef;
 }
 
-/* Is the encoding what the row wants? */
-static bool rules_hold(const struct x86_insn *i, const struct row *r, const struct prefixes *x)
+static void set_flags(struct x86_insn *i, const struct row *r)
 {
-	uint32_t rule = r->rule;
+	const struct x86_flags *f = &x86_flags_of[r->flags];
 
-	if (rule & ONLY_MEM && !i->is_mem)
-		return false;
-	if (rule & ONLY_REG && i->is_mem)
-		return false;
-	if (rule & NO_MOD && !(i->op == X86_OP_MOVCR_TO || i->op == X86_OP_MOVCR_FROM ? 0x11d >> i->reg & 1 : i->reg < 8))
-		return false;
-	if (rule & SREG_REG && (i->reg > X86_GS || (i->op == X86_OP_MOVSEG_TO && i->reg == X86_CS)))
-		return false;
-	/* SIB is a must, and destination, index and mask are three registers. */
-	if (i->op == X86_OP_GATHER && (i->index < 0 || i->adsize == 2 || i->reg == i->index ||
-		i->reg == i->vvvv || i->index == i->vvvv))
-		return false;
-	if (rule & NO_PP && x->pp)
-		return false;
-	if (rule & NO_REP && x->pp > 1)
-		return false;
-	if (i->pfx & X86_PFX_LOCK && !(r->attr & X86_A_LOCKABLE && i->is_mem))
-		return false;
-	if (!x->vex)
-		return !(rule & VEX_ONLY);
-	if (!(rule & (VEX_OK | VEX_ONLY)))
-		return false;
-	if (rule & VEX_L0 && i->vl)
-		return false;
-	if (rule & VEX_L1 && !i->vl)
-		return false;
-	if (rule & VEX_W0 && i->vexw)
-		return false;
-	if (rule & VEX_W1 && !i->vexw)
-		return false;
-	if (x->vvvv && !(i->form == X86_F_VEC ? x86_shape_of[r->shape][1].kvex : form_uses[r->form] & USES_VVVV))
-		return false;
-	return true;
+	i->fl_in = f->in;
+	i->fl_out = f->out;
+	i->fl_undef = f->undef;
+	if (r->rule & CC) {
+		i->cc = i->opcode & 15;
+		i->fl_in = cc_flags[i->cc >> 1];
+	} else if (r->rule & BY_COUNT) {
+		shift_flags(i);
+	} else if (r->rule & REP_FLAGS && i->pfx & (X86_PFX_F2 | X86_PFX_F3)) {
+		i->fl_in |= i->fl_out;
+	}
 }
 
-static void vector_operands(struct x86_insn *i, const struct row *r, bool vex)
+static void vector_operands(struct x86_insn *i, const struct ctx *x, const struct row *r)
 {
-	const struct x86_shape *s = &x86_shape_of[r->shape][vex];
+	const struct x86_shape *s = &x86_shape_of[r->shape][x->vex];
 
-	i->kreg = s->kreg;
-	i->kvex = s->kvex;
-	i->krm = i->is_mem && s->krm != X86_K_VSIB ? X86_K_NONE : s->krm;
 	if (s->kreg == X86_K_MM)
 		i->reg &= 7; /* REX has no say in MM and ST registers */
 	if (s->krm == X86_K_MM || i->op == X86_OP_X87)
 		i->rm &= 7;
+	i->kreg = s->kreg;
+	i->kvex = s->kvex;
+	i->krm = i->is_mem && s->krm != X86_K_VSIB ? X86_K_NONE : s->krm;
 	i->areg = s->areg;
 	i->avex = s->avex;
 	i->arm = s->arm;
-	if (s->kreg == X86_K_GPR)
-		i->regsize = i->opsize;
-	if (i->krm == X86_K_GPR)
-		i->rmsize = i->opsize;
-	if (!vex && i->memsize == 16 && !(r->rule & UNALIGNED))
+	i->regsize = i->kreg == X86_K_GPR ? i->opsize : 0;
+	i->rmsize = i->krm == X86_K_GPR ? i->opsize : 0;
+	if (x->vex ? (r->rule & ALIGNED) != 0 : i->memsize == 16 && !(r->rule & UNALIGNED))
 		i->attr |= X86_A_ALIGN;
-	if (vex && r->rule & ALIGNED)
-		i->attr |= X86_A_ALIGN;
-	if (vex && (r->rule & AVX2_ALL || (r->rule & AVX2_256 && i->vl)))
+	if (x->vex && (r->rule & AVX2_ALL || (r->rule & AVX2_256 && i->vl)))
 		i->attr |= X86_A_AVX2;
 	if (i->fl_out)
 		i->attr |= X86_A_FLAGS;
 }
 
-/*
- * VEX prefix at p[o] (C4 or C5): fills x and i, returns the offset of the opcode, and the map or 4
- * for one that does not exist. Payload bits R, X, B and vvvv are inverted.
- */
-static unsigned get_vex(struct x86_insn *i, struct prefixes *x, const uint8_t *p, unsigned o, unsigned *map)
-{
-	uint8_t last;
-	bool legacy = i->pfx & (X86_PFX_66 | X86_PFX_F2 | X86_PFX_F3 | X86_PFX_LOCK) || i->rex;
-
-	x->vex = true;
-	if (p[o] == 0xc5) {
-		last = p[o + 1];
-		i->pfx |= X86_PFX_VEX2;
-		x->wrxb = ~last >> 5 & 4;
-		*map = 1;
-		o += 2;
-	} else {
-		last = p[o + 2];
-		i->pfx |= X86_PFX_VEX3;
-		x->wrxb = (~p[o + 1] >> 5 & 7) | (last >> 4 & 8);
-		*map = p[o + 1] & 31;
-		o += 3;
-	}
-	if (legacy || *map == 0 || *map > 3)
-		*map = 4;
-	x->vvvv = ~last >> 3 & 15;
-	i->vvvv = x->vvvv;
-	if (x->mode != X86_MODE64) { /* there are eight registers; an unused vvvv still counts as it is */
-		x->wrxb &= 8;
-		i->vvvv &= 7;
-	}
-	i->vl = last >> 2 & 1;
-	x->pp = last & 3;
-	return o;
-}
-
-/* The answer for bytes that end (or are too long) before the instruction does. */
+/* Bytes that end, or are too long, before the instruction does. */
 static int too_long(size_t n)
 {
 	return n < MAX_LEN ? 0 : -1;
@@ -385,165 +495,78 @@ static int undefined(struct x86_insn *i, unsigned len, size_t n)
 
 	if (len > (n < MAX_LEN ? n : MAX_LEN))
 		return too_long(n);
-	*i = (struct x86_insn){.op = X86_OP_UD, .len = len, .map = map, .opcode = opcode,
-		.off_opcode = off, .base = -1, .index = -1};
+	memset(i, 0, sizeof(*i));
+	i->op = X86_OP_UD;
+	i->len = len;
+	i->base = i->index = -1;
+	i->map = map;
+	i->opcode = opcode;
+	i->off_opcode = off;
 	return len;
 }
 
 int x86_decode(struct x86_insn *i, enum x86_mode mode, const uint8_t *p, size_t n)
 {
 	uint8_t filled[MAX_LEN + MAX_TAIL];
-	const struct row *row;
-	struct prefixes x = {.mode = mode};
-	unsigned o, map = 0, max = n < MAX_LEN ? n : MAX_LEN;
-	bool m64 = mode == X86_MODE64, group = false;
+	struct ctx x = {.mode = mode, .p = p};
+	unsigned max = n < MAX_LEN ? n : MAX_LEN, size;
+	const struct row *r;
 
-	*i = (struct x86_insn){.seg = X86_DS, .base = -1, .index = -1};
+	memset(i, 0, sizeof(*i)); /* padding, too: equal instructions are equal bytes */
+	i->seg = X86_DS;
+	i->base = i->index = -1;
 
-	for (o = 0;; o++) {
-		uint8_t kind;
-
-		if (o == max)
-			return too_long(n);
-		kind = prefix_of[p[o]];
-		if (!kind)
-			break;
-		if (kind == REX) {
-			if (!m64)
-				break;
-			i->rex = p[o];
-			continue;
-		}
-		i->rex = 0; /* counts right before the opcode only */
-		if (kind & (X86_PFX_F2 | X86_PFX_F3)) {
-			i->pfx &= ~(X86_PFX_F2 | X86_PFX_F3); /* the last one counts */
-		} else if (kind == X86_PFX_SEG) {
-			uint8_t seg = p[o] >= 0x64 ? p[o] - 0x60 : p[o] >> 3 & 3;
-
-			if (m64 && seg < X86_FS)
-				continue; /* ignored, and does not undo FS or GS */
-			i->seg = seg;
-			x.seg = true;
-		}
-		i->pfx |= kind;
-	}
-	if (n < MAX_LEN || o > EASY_PREFIXES) {
+	if (!get_prefixes(i, &x, max))
+		return too_long(n);
+	if (n < MAX_LEN || x.o > EASY_PREFIXES) {
 		memcpy(filled, p, max);
 		memset(filled + max, 0, sizeof(filled) - max);
-		p = filled;
+		x.p = filled;
 	}
-	x.wrxb = i->rex & 15;
-	x.pp = i->pfx & X86_PFX_F2 ? 3 : i->pfx & X86_PFX_F3 ? 2 : i->pfx & X86_PFX_66;
+	r = get_opcode(i, &x);
+	if (r)
+		r = pick_row(i, &x, r);
+	if (!r || r->op == X86_OP_UD || r->rule & (mode == X86_MODE64 ? ONLY_LEGACY : ONLY_64))
+		return undefined(i, x.o + i->has_modrm, n);
 
-	/* In other modes LES and LDS are C4 and C5 with a memory operand, which no VEX looks like. */
-	if ((p[o] & 0xfe) == 0xc4 && (m64 || p[o + 1] >= 0xc0)) {
-		o = get_vex(i, &x, p, o, &map);
-		if (map == 4)
-			return undefined(i, o, n);
-	} else if (p[o] == 0x0f) {
-		o++;
-		map = 1;
-		if (p[o] == 0x38)
-			map = 2, o++;
-		else if (p[o] == 0x3a)
-			map = 3, o++;
-	}
-	i->map = map;
-	i->opcode = p[o];
-	i->off_opcode = o;
-	row = &x86_map[map][p[o++]];
-
-	while (row->pick) {
-		unsigned k = 0;
-
-		switch (row->pick) {
-		case PICK_PP:
-			k = x.pp;
-			break;
-		case PICK_MOD:
-			i->has_modrm = true;
-			k = p[o] >= 0xc0;
-			break;
-		case PICK_REG:
-			i->has_modrm = group = true;
-			k = p[o] >> 3 & 7;
-			break;
-		case PICK_RM:
-			i->has_modrm = group = true;
-			k = p[o] & 7;
-			break;
-		case PICK_MODE:
-			k = m64;
-			break;
-		case PICK_VEX:
-			k = x.vex;
-			break;
-		case PICK_W:
-			k = x.wrxb >> 3;
-			break;
-		case PICK_L:
-			k = i->vl;
-			break;
-		case PICK_NOP:
-			k = i->pfx & X86_PFX_F3 ? 2 : !(x.wrxb & 1);
-			break;
-		}
-		row = row->sub + k;
-	}
-	if (row->op == X86_OP_UD || row->rule & (m64 ? ONLY_LEGACY : ONLY_64))
-		return undefined(i, o + i->has_modrm, n);
-
-	i->op = row->op;
-	i->form = row->form;
-	i->attr = row->attr | (x.vex ? X86_A_VEX : 0);
+	i->op = r->op;
+	i->form = r->form;
+	i->attr = r->attr | (x.vex ? X86_A_VEX : 0) |
+		(r->size == SZ_S || r->size == SZ_N ? X86_A_EAX64 : 0);
 	i->vexw = x.wrxb >> 3;
 	i->vexpp = x.pp;
-	i->opsize = opsize_of[row->size][mode][(i->pfx & X86_PFX_66) << 1 | i->vexw];
-	i->srcsize = row->srcsize ? opsize_of[row->srcsize][mode][(i->pfx & X86_PFX_66) << 1 | i->vexw]
-		: i->opsize;
+	size = (i->pfx & X86_PFX_66) << 1 | i->vexw;
+	i->opsize = opsize_of[r->size][mode][size];
+	i->srcsize = r->srcsize ? opsize_of[r->srcsize][mode][size] : i->opsize;
 	i->adsize = i->pfx & X86_PFX_67 ? (mode == X86_MODE32 ? 2 : 4) : 2u << mode;
-	if (row->size == SZ_S || row->size == SZ_N)
-		i->attr |= X86_A_EAX64;
-	if (row->rule & VEX_LIG)
+	if (r->rule & VEX_LIG)
 		i->vl = 0;
 
-	if (i->has_modrm || form_uses[row->form] & USES_MODRM || row->shape) {
-		o = get_modrm(i, &x, p, o, row);
-		if (group || row->rule & SREG_REG)
-			i->reg &= 7;
-		i->sreg = i->reg; /* as far as it is one */
-	} else if (row->form == X86_F_O || row->form == X86_F_O_I || row->form == X86_F_A_O) {
+	if (i->has_modrm || form_uses[r->form] & USES_MODRM || r->shape)
+		get_modrm(i, &x, r);
+	else if (form_uses[r->form] & USES_OPCODE)
 		i->rm = (i->opcode & 7) | (x.wrxb & 1) << 3;
-	}
-	if (row->imm)
-		o = get_imm(i, row->imm, p, o);
-	if (o > max)
+	if (r->imm)
+		get_imm(i, &x, r);
+	if (x.o > max)
 		return too_long(n);
-	if (!rules_hold(i, row, &x))
-		return undefined(i, o, n);
-	i->len = o;
-	i->disp32 = (int32_t)i->disp;
+	if (!rules_hold(i, &x, r))
+		return undefined(i, x.o, n);
 
-	if (row->rule & SREG_OP)
+	i->len = x.o;
+	i->disp32 = (int32_t)i->disp;
+	if (r->rule & SREG_REG)
+		i->sreg = i->reg;
+	else if (r->rule & SREG_OP)
 		i->sreg = i->opcode >> 3 & 7;
-	else if (row->op == X86_OP_LDS)
-		i->sreg = map ? i->opcode & 7 : i->opcode & 1 ? X86_DS : X86_ES;
-	i->fl_in = x86_flags_of[row->flags].in;
-	i->fl_out = x86_flags_of[row->flags].out;
-	i->fl_undef = x86_flags_of[row->flags].undef;
-	if (row->rule & CC) {
-		i->cc = i->opcode & 15;
-		i->fl_in = cc_flags[i->cc >> 1];
-	}
-	if (row->rule & BY_COUNT)
-		shift_flags(i);
-	if (row->rule & REP_FLAGS && i->pfx & (X86_PFX_F2 | X86_PFX_F3))
-		i->fl_in |= i->fl_out;
-	i->memsize = mem_size(i, row, mode);
-	i->arm = row->arm;
-	if (row->form == X86_F_VEC)
-		vector_operands(i, row, x.vex);
-	return o;
+	else if (r->op == X86_OP_LDS)
+		i->sreg = i->map ? i->opcode & 7 : i->opcode & 1 ? X86_DS : X86_ES;
+	i->memsize = mem_size(i, &x, r);
+	i->arm = r->arm;
+	set_flags(i, r);
+	if (r->form == X86_F_VEC)
+		vector_operands(i, &x, r);
+	return i->len;
 }
 
 static const char *const op_names[X86_OP_COUNT] = {

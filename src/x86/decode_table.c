@@ -13,8 +13,8 @@
  * and the VEX form: where VEX has a separate first source (H in the shape), the legacy form reads its
  * destination instead. What else there is to say follows as IMM(), FL(), ATTR() and so on.
  *
- * Prefixes: integer rows ignore 66, F2, F3 as the hardware does, unless a G_PP stands before them
- * or a rule (NO_PP, NO_REP) forbids them. Vector rows always stand in a G_PP.
+ * Prefixes: integer rows ignore 66, F2, F3 as the hardware does, unless a G_PP stands before them.
+ * Vector rows always stand in a G_PP.
  */
 #include "x86/decode-int.h"
 #include "x86/state.h"
@@ -35,7 +35,6 @@
 #define G_MODE(...) SUB(PICK_MODE, 2, __VA_ARGS__)
 #define G_VEX(...) SUB(PICK_VEX, 2, __VA_ARGS__)
 #define G_W(...) SUB(PICK_W, 2, __VA_ARGS__)
-#define G_L(...) SUB(PICK_L, 2, __VA_ARGS__)
 
 #define IMM(k) .imm = IMM_##k
 #define FL(k) .flags = FL_##k
@@ -150,8 +149,8 @@ const struct row x86_map[4][256] = {
 	[0x6f] = I(OUTS, NONE, Z, N, FL(IN_DF)),
 	X16(0x70, I(JCC, REL, N, N, IMM(S8), RULE(CC), BR)),
 
-	[0x80] = GROUP1(B, IMM(S8)), [0x81] = GROUP1(V, IMM(Z)), [0x82] = GROUP1(B, IMM(S8), RULE(ONLY_LEGACY)),
-	[0x83] = GROUP1(V, IMM(S8)),
+	[0x80] = GROUP1(B, IMM(S8)), [0x81] = GROUP1(V, IMM(Z)),
+	[0x82] = GROUP1(B, IMM(S8), RULE(ONLY_LEGACY)), [0x83] = GROUP1(V, IMM(S8)),
 	[0x84] = I(TEST, RM_R, B, R, FL(LOGIC)), [0x85] = I(TEST, RM_R, V, R, FL(LOGIC)),
 	[0x86] = I(XCHG, RM_R, B, RW, ATTR(X86_A_LOCKABLE | X86_A_IMPLICIT_RMW)),
 	[0x87] = I(XCHG, RM_R, V, RW, ATTR(X86_A_LOCKABLE | X86_A_IMPLICIT_RMW)),
@@ -183,7 +182,8 @@ const struct row x86_map[4][256] = {
 	[0xaf] = I(SCAS, NONE, V, N, FL(CMPS), RULE(REP_FLAGS)),
 	X8(0xb0, I(MOV, O_I, B, N, IMM(V))), X8(0xb8, I(MOV, O_I, V, N, IMM(V))),
 
-	[0xc0] = GROUP2(RM_I, B, RULE(BY_COUNT), IMM(U8)), [0xc1] = GROUP2(RM_I, V, RULE(BY_COUNT), IMM(U8)),
+	[0xc0] = GROUP2(RM_I, B, RULE(BY_COUNT), IMM(U8)),
+	[0xc1] = GROUP2(RM_I, V, RULE(BY_COUNT), IMM(U8)),
 	[0xc2] = I(RET, I, N, N, IMM(U16), BR), [0xc3] = I(RET, NONE, N, N, BR),
 	[0xc4] = I(LDS, R_RM, V, R, MEM(MS_FAR), RULE(ONLY_LEGACY | ONLY_MEM)), /* else VEX */
 	[0xc5] = I(LDS, R_RM, V, R, MEM(MS_FAR), RULE(ONLY_LEGACY | ONLY_MEM)),
@@ -202,20 +202,22 @@ const struct row x86_map[4][256] = {
 	[0xd7] = I(XLAT, NONE, B, N),
 	[0xd8] = G_MOD(F(M, 4), FR),
 	[0xd9] = G_MOD(
-		G_REG(F(M, 4), UD, F(TOM, 4), F(TOM, 4), F(M, MS_ENV, SIZE(V)), F(M, 2), F(TOM, MS_ENV, SIZE(V)), F(TOM, 2)),
+		G_REG(F(M, 4), UD, F(TOM, 4), F(TOM, 4), F(M, MS_ENV, SIZE(V)), F(M, 2),
+			F(TOM, MS_ENV, SIZE(V)), F(TOM, 2)),
 		G_REG(FR /* FLD */, FR /* FXCH */, G_RM(FR /* FNOP */), FR /* FSTP, alias */,
-			G_RM(FR, FR, UD, UD, FR, FR, UD, UD), G_RM(FR, FR, FR, FR, FR, FR, FR, UD), FR, FR)),
+			G_RM(FR, FR, UD, UD, FR, FR), G_RM(FR, FR, FR, FR, FR, FR, FR), FR, FR)),
 	[0xda] = G_MOD(F(M, 4), G_REG(F(NONE, 0, FL(IN_C)), F(NONE, 0, FL(IN_Z)), F(NONE, 0, FL(IN_BE)),
 		F(NONE, 0, FL(IN_P)), UD, G_RM(UD, FR /* FUCOMPP */))),
 	[0xdb] = G_MOD(G_REG(F(M, 4), F(TOM, 4), F(TOM, 4), F(TOM, 4), UD, F(M, 10), UD, F(TOM, 10)),
 		G_REG(F(NONE, 0, FL(IN_C)), F(NONE, 0, FL(IN_Z)), F(NONE, 0, FL(IN_BE)),
 			F(NONE, 0, FL(IN_P)),
-			G_RM(FR /* FENI */, FR /* FDISI */, FR /* FNCLEX */, FR /* FNINIT */, FR /* FSETPM */),
+			G_RM(FR /* FENI */, FR /* FDISI */, FR /* FNCLEX */, FR /* FNINIT */,
+				FR /* FSETPM */),
 			F(NONE, 0, FL(FCOMI)), F(NONE, 0, FL(FCOMI)))),
 	[0xdc] = G_MOD(F(M, 8), FR), /* with FCOM, FCOMP aliases */
 	[0xdd] = G_MOD(
-		G_REG(F(M, 8), F(TOM, 8), F(TOM, 8), F(TOM, 8), F(M, MS_SAVE, SIZE(V)), UD, F(TOM, MS_SAVE, SIZE(V)),
-			F(TOM, 2)),
+		G_REG(F(M, 8), F(TOM, 8), F(TOM, 8), F(TOM, 8), F(M, MS_SAVE, SIZE(V)), UD,
+			F(TOM, MS_SAVE, SIZE(V)), F(TOM, 2)),
 		G_REG(FR, FR /* FXCH, alias */, FR, FR, FR, FR)),
 	[0xde] = G_MOD(F(M, 2), G_REG(FR, FR, FR /* FCOMP, alias */, G_RM(UD, FR /* FCOMPP */), FR, FR,
 		FR, FR)),
@@ -265,8 +267,8 @@ const struct row x86_map[4][256] = {
 			I(SMSW, RM, V, W),
 			G_RM(G_PP(I(SERIALIZE, NONE, V, N))),
 			I(LMSW, RM, W, R, PRIV),
-			G_RM(I(SWAPGS, NONE, V, N, RULE(ONLY_64), PRIV), I(RDTSCP, NONE, V, N), UD, UD, UD,
-				I(RDPRU, NONE, V, N)))),
+			G_RM(I(SWAPGS, NONE, V, N, RULE(ONLY_64), PRIV), I(RDTSCP, NONE, V, N), UD, UD,
+				UD, I(RDPRU, NONE, V, N)))),
 	[0x02] = I(LAR, R_RM, V, R, SRC(W), FL(Z)), [0x03] = I(LSL, R_RM, V, R, SRC(W), FL(Z)),
 	[0x05] = I(SYSCALL, NONE, V, N, FL(SYSCALL), BR),
 	[0x06] = I(CLTS, NONE, V, N, PRIV),
@@ -287,10 +289,10 @@ const struct row x86_map[4][256] = {
 	[0x17] = FP2(WV, 8, V0 | MO),
 	X8(0x18, HINT), /* PREFETCHh; BNDxxx without MPX, RDSSP without CET, ENDBR, CLDEMOTE */
 
-	[0x20] = I(MOVCR_FROM, RM_R, M, W, RULE(NO_MOD), PRIV),
-	[0x21] = I(MOVDR_FROM, RM_R, M, W, RULE(NO_MOD), PRIV),
-	[0x22] = I(MOVCR_TO, R_RM, M, R, RULE(NO_MOD), PRIV),
-	[0x23] = I(MOVDR_TO, R_RM, M, R, RULE(NO_MOD), PRIV),
+	[0x20] = I(MOVCR_FROM, RM_R, M, W, RULE(NO_MOD | CR_REG), PRIV),
+	[0x21] = I(MOVDR_FROM, RM_R, M, W, RULE(NO_MOD | DR_REG), PRIV),
+	[0x22] = I(MOVCR_TO, R_RM, M, R, RULE(NO_MOD | CR_REG), PRIV),
+	[0x23] = I(MOVDR_TO, R_RM, M, R, RULE(NO_MOD | DR_REG), PRIV),
 	[0x28] = FP2(VW, MS_FULL, VF | ALIGNED), [0x29] = FP2(WV, MS_FULL, VF | ALIGNED), /* MOVAPx */
 	/* CVTPI2PS, CVTPI2PD, CVTSI2SS, CVTSI2SD */
 	[0x2a] = G_PP(M(VAQ, 8, FP), G_MOD(V(VW, 8, 0), M(VQ, 8)), V(VHE, MS_Y, VS, SIZE(Y), FP),
@@ -365,7 +367,8 @@ const struct row x86_map[4][256] = {
 			G_PP(UD, UD, I(RDGSBASE, RM, Y, W, RULE(ONLY_64))),
 			G_PP(UD, UD, I(WRFSBASE, RM, Y, R, RULE(ONLY_64))),
 			G_PP(UD, UD, I(WRGSBASE, RM, Y, R, RULE(ONLY_64))),
-			UD, G_PP(I(LFENCE, RM, V, N)), G_PP(I(MFENCE, RM, V, N)), G_PP(I(SFENCE, RM, V, N)))),
+			UD, G_PP(I(LFENCE, RM, V, N)), G_PP(I(MFENCE, RM, V, N)),
+			G_PP(I(SFENCE, RM, V, N)))),
 	[0xaf] = I(IMUL2, R_RM, V, R, FL(MUL)),
 
 	[0xb0] = I(CMPXCHG, RM_R, B, RW, FL(ALL), LOCK), [0xb1] = I(CMPXCHG, RM_R, V, RW, FL(ALL), LOCK),
@@ -460,7 +463,8 @@ const struct row x86_map[4][256] = {
 	[0x5a] = P66(V(VW, 16, V2L1 | VEX_W0 | MO)), /* VBROADCASTI128 */
 	[0x78] = P66(V(VW, 1, V2 | VEX_W0)), [0x79] = P66(V(VW, 2, V2 | VEX_W0)), /* VPBROADCASTB W */
 	[0x82] = P66(I(INVPCID, R_RM, M, R, MEM(16), RULE(ONLY_MEM), PRIV)),
-	[0x8c] = P66(X(VMASKMOV, VHW, MS_FULL, V2 | MO)), [0x8e] = P66(X(VMASKMOV, MHV, MS_FULL, V2 | MO)),
+	[0x8c] = P66(X(VMASKMOV, VHW, MS_FULL, V2 | MO)),
+	[0x8e] = P66(X(VMASKMOV, MHV, MS_FULL, V2 | MO)),
 	X4(0x90, P66(X(GATHER, AHx, MS_ELEM, V2 | MO))),
 #define FMA_ROWS(b)                                                                                \
 	X2((b) + 6, FMA), [(b) + 8] = FMA, [(b) + 9] = FMAS, [(b) + 10] = FMA, [(b) + 11] = FMAS,      \

@@ -174,7 +174,8 @@ static struct allowed {
 	bool seen;
 } allowed[] = {
 	/* Zydis is wrong. */
-	{D_ADDRESS, sib_no_base, "REX.B with SIB.base 5, mod 0: no base, disp32 (SDM table 2-3); Zydis takes r13d", {0}, 0},
+	{D_ADDRESS, sib_no_base,
+		"REX.B with SIB.base 5, mod 0: no base, disp32 (SDM table 2-3); Zydis takes r13d", {0}, 0},
 	{D_FLAGS_OUT | D_FLAGS_UNDEF, NULL, "SBB defines AF (SDM); Zydis says undefined", {M(SBB)}, 0},
 	{D_FLAGS_OUT, NULL, "these clear OF, SF, AF, PF (SDM); Zydis has CF and ZF only",
 		{M(VPTEST), M(VTESTPS), M(VTESTPD)}, 0},
@@ -187,7 +188,8 @@ static struct allowed {
 		M(PCMPESTRM), M(PCMPISTRI), M(PCMPISTRM)}, 0},
 	{D_FP, NULL, "SIMD FP exceptions (SDM); Zydis has no exception class",
 		{M(CVTPI2PS), M(CVTPS2PI), M(CVTTPS2PI), M(CVTPD2PI), M(CVTTPD2PI)}, 0},
-	{D_ALIGN, NULL, "16 bytes, aligned (SDM); Zydis has no exception class", {M(CVTPD2PI), M(CVTTPD2PI)}, 0},
+	{D_ALIGN, NULL, "16 bytes, aligned (SDM); Zydis has no exception class",
+		{M(CVTPD2PI), M(CVTTPD2PI)}, 0},
 	{D_REGACC, legacy, "legacy form keeps a part of the destination: it is read, too", {M(MOVHPS), M(MOVHPD),
 		M(MOVLPS), M(MOVLPD), M(MOVHLPS), M(MOVLHPS), M(MOVSS), M(MOVSD), M(SQRTSS), M(SQRTSD),
 		M(RSQRTSS), M(RCPSS), M(ROUNDSS), M(ROUNDSD), M(CVTSS2SD), M(CVTSD2SS), M(CVTPI2PS),
@@ -197,7 +199,8 @@ static struct allowed {
 		"by the count: untouched for 0, OF defined for 1, CF undefined beyond the width", {0}, 0},
 	{D_FLAGS_IN, repeated, "flags stay when rCX is 0", {M(CMPSB), M(CMPSW), M(CMPSD), M(CMPSQ), M(SCASB),
 		M(SCASW), M(SCASD), M(SCASQ)}, 0},
-	{D_FLAGS_IN, NULL, "pushes EFLAGS, or copies it to R11", {M(INT), M(INT1), M(INT3), M(INTO), M(SYSCALL)}, 0},
+	{D_FLAGS_IN, NULL, "pushes EFLAGS, or copies it to R11",
+		{M(INT), M(INT1), M(INT3), M(INTO), M(SYSCALL)}, 0},
 	{D_FLAGS_OUT, NULL, "a hypercall changes no flags; Zydis describes VMX", {M(VMCALL)}, 0},
 	{D_ADDRESS, NULL, "only the offset counts", {M(LEA)}, 0},
 	{D_MEMSIZE, NULL, "only the address counts", {M(LEA), M(INVLPG)}, 0},
@@ -208,7 +211,8 @@ static struct allowed {
 		M(XSAVEC), M(XSAVEC64)}, 0},
 	{D_MEMSIZE, NULL, "any byte of the line", {M(CLFLUSH), M(CLFLUSHOPT), M(CLWB)}, 0},
 	{D_OPSIZE, NULL, "only the selector is read (SDM)", {M(LAR), M(LSL)}, 0},
-	{D_OPSIZE, legacy, "the upper half of the register is zero either way", {M(MOVMSKPS), M(MOVMSKPD)}, 0},
+	{D_OPSIZE, legacy, "the upper half of the register is zero either way",
+		{M(MOVMSKPS), M(MOVMSKPD)}, 0},
 	{D_ATTR, NULL, "changes RIP", {M(INT), M(INT1), M(INT3), M(INTO), M(IRET), M(IRETD), M(IRETQ),
 		M(SYSCALL), M(SYSRET), M(SYSENTER), M(SYSEXIT)}, 0},
 	{D_ATTR, NULL, "#UD, not #GP, unless CPL 0", {M(MONITOR), M(MWAIT), M(CLAC), M(STAC)}, 0},
@@ -243,6 +247,7 @@ static unsigned unused_lines(void)
 			printf("never needed: \"%s\"\n", allowed[k].why), n++;
 	for (unsigned k = 0; k < LEN(hidden_ext); k++)
 		if (!hidden_ext[k].seen)
-			printf("never seen: %s (%s)\n", ZydisISAExtGetString(hidden_ext[k].ext), hidden_ext[k].why), n++;
+			printf("never seen: %s (%s)\n", ZydisISAExtGetString(hidden_ext[k].ext),
+				hidden_ext[k].why), n++;
 	return n;
 }

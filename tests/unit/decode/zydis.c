@@ -2,7 +2,8 @@
 /*
  * Our decoder against Zydis 4, an independent table: everything both say about an instruction is compared.
  * Input: a sweep over modes, opcode maps, prefixes, ModRM and SIB; with --code the host's libc and the
- * kernel HUSK_KERNEL; else the code sections of the ELF files given as arguments.
+ * kernel HUSK_KERNEL; else the code sections of the ELF files given as arguments. --bench FILE measures
+ * the speed of both on its .text.
  *
  * What differs on purpose is in two lists below: hidden[], features a husk guest does not have, and
  * allowed[], where Zydis and we (or Zydis and the SDM, or Zydis and real CPUs) tell different tales. Each
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "x86/decode.h"
 #include "x86/state.h"
@@ -49,7 +51,8 @@ static void show(const struct both *b, enum field f, const char *detail, long ou
 {
 	static const char *const mode_name[] = {"16", "32", "64"};
 	static struct { unsigned key; unsigned n; } seen[4096];
-	unsigned key = ((unsigned)b->z->mnemonic * 31 + (unsigned)f) * 4099 + (b->z->mnemonic ? 0 : b->i->opcode * 4 + b->i->map) + 1;
+	unsigned row = b->z->mnemonic ? 0 : b->i->opcode * 4u + b->i->map;
+	unsigned key = ((unsigned)b->z->mnemonic * 31 + (unsigned)f) * 4099 + row + 1;
 	unsigned h = key * 2654435761u >> 20;
 
 	differences++;
@@ -127,27 +130,33 @@ static const ZydisDecodedOperand *find(const struct both *b, ZydisOperandEncodin
 	return NULL;
 }
 
+static bool has(const ZydisDecodedInstruction *z, ZydisInstructionAttributes a)
+{
+	return z->attributes & a;
+}
+
 static void compare_layout(const struct both *b)
 {
 	const struct x86_insn *i = b->i;
 	const ZydisDecodedInstruction *z = b->z;
-	unsigned map = z->opcode_map == ZYDIS_OPCODE_MAP_0F3A ? 3 : z->opcode_map == ZYDIS_OPCODE_MAP_0F38 ?
-		2 : z->opcode_map == ZYDIS_OPCODE_MAP_0F ? 1 : 0;
+	unsigned map = z->opcode_map == ZYDIS_OPCODE_MAP_0F3A ? 3 :
+		z->opcode_map == ZYDIS_OPCODE_MAP_0F38 ? 2 : z->opcode_map == ZYDIS_OPCODE_MAP_0F;
 	unsigned imm = z->raw.imm[0].size + z->raw.imm[1].size, imm_off = z->raw.imm[0].offset;
 
 	same(b, D_OPCODE, "map", i->map, map);
 	same(b, D_OPCODE, "opcode", i->opcode, z->opcode);
 	same(b, D_OPCODE, "byte at off_opcode", b->p[i->off_opcode], i->opcode);
-	same(b, D_LAYOUT, "has ModRM", i->has_modrm, (z->attributes & ZYDIS_ATTRIB_HAS_MODRM) != 0);
+	same(b, D_LAYOUT, "has ModRM", i->has_modrm, has(z, ZYDIS_ATTRIB_HAS_MODRM));
 	if (i->has_modrm) {
-		same(b, D_LAYOUT, "ModRM", i->modrm, z->raw.modrm.mod << 6 | z->raw.modrm.reg << 3 | z->raw.modrm.rm);
+		same(b, D_LAYOUT, "ModRM", i->modrm,
+			z->raw.modrm.mod << 6 | z->raw.modrm.reg << 3 | z->raw.modrm.rm);
 		same(b, D_LAYOUT, "ModRM offset", i->off_modrm, z->raw.modrm.offset);
 	}
 	same(b, D_LAYOUT, "disp offset", i->off_disp, z->raw.disp.offset);
 	same(b, D_LAYOUT, "disp size", i->size_disp, z->raw.disp.size / 8);
 	same(b, D_LAYOUT, "imm offset", i->off_imm, imm_off);
 	same(b, D_LAYOUT, "imm size", i->size_imm, imm / 8);
-	same(b, D_LAYOUT, "REX", i->rex, z->attributes & ZYDIS_ATTRIB_HAS_REX ? b->p[z->raw.rex.offset] : 0);
+	same(b, D_LAYOUT, "REX", i->rex, has(z, ZYDIS_ATTRIB_HAS_REX) ? b->p[z->raw.rex.offset] : 0);
 	same(b, D_LAYOUT, "adsize", i->adsize, z->address_width / 8);
 }
 
@@ -166,6 +175,11 @@ static bool width_matters(enum x86_op op)
 	default:
 		return false;
 	}
+}
+
+static bool has_accumulator(enum x86_form f)
+{
+	return f == X86_F_A_I || f == X86_F_A_O || f == X86_F_A_M || f == X86_F_M_A || f == X86_F_A_D;
 }
 
 static void compare_operands(const struct both *b)
@@ -191,7 +205,8 @@ static void compare_operands(const struct both *b)
 		if (rm->mem.index)
 			same(b, D_ADDRESS, "scale", 1 << i->scale, rm->mem.scale);
 		if (i->form == X86_F_A_M || i->form == X86_F_M_A) /* an address, not signed */
-			same(b, D_ADDRESS, "moffs", i->disp, rm->mem.disp.value & ~0ull >> (64 - 8 * i->adsize));
+			same(b, D_ADDRESS, "moffs", i->disp,
+				rm->mem.disp.value & ~0ull >> (64 - 8 * i->adsize));
 		else
 			same(b, D_ADDRESS, "disp", i->disp, rm->mem.disp.value);
 		same(b, D_ADDRESS, "disp32", i->disp32, (int32_t)i->disp);
@@ -244,18 +259,20 @@ static void compare_operands(const struct both *b)
 	for (unsigned k = 0; k < z->operand_count; k++) {
 		const ZydisDecodedOperand *o = &b->ops[k];
 
-		if (o->visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN && o->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-			o->encoding == ZYDIS_OPERAND_ENCODING_NONE && !vec &&
-			ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_SEGMENT)
-			same(b, D_REGS, "sreg", i->sreg, ZydisRegisterGetId(o->reg.value));
-		if (o->encoding == ZYDIS_OPERAND_ENCODING_NONE && o->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-			(i->form == X86_F_A_I || i->form == X86_F_A_O || i->form == X86_F_A_M ||
-				i->form == X86_F_M_A || i->form == X86_F_A_D) &&
-			o->visibility == ZYDIS_OPERAND_VISIBILITY_IMPLICIT &&
-			ZydisRegisterGetId(o->reg.value) == 0 && o->reg.value != ZYDIS_REGISTER_DX)
-			same(b, D_OPSIZE, "accumulator", i->opsize, o->size / 8);
-		if (o->type == ZYDIS_OPERAND_TYPE_MEMORY && o->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
-			o->mem.base && o->mem.segment != ZYDIS_REGISTER_ES && o->mem.segment != ZYDIS_REGISTER_SS)
+		bool hidden = o->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN;
+
+		if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && o->encoding == ZYDIS_OPERAND_ENCODING_NONE &&
+			!hidden && !vec) {
+			ZydisRegister r = o->reg.value;
+
+			if (ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_SEGMENT)
+				same(b, D_REGS, "sreg", i->sreg, ZydisRegisterGetId(r));
+			if (has_accumulator(i->form) && ZydisRegisterGetId(r) == 0)
+				same(b, D_OPSIZE, "accumulator", i->opsize, o->size / 8);
+		}
+		/* the source of string instructions, XLAT, MASKMOV */
+		if (o->type == ZYDIS_OPERAND_TYPE_MEMORY && hidden && o->mem.base &&
+			o->mem.segment != ZYDIS_REGISTER_ES && o->mem.segment != ZYDIS_REGISTER_SS)
 			same(b, D_ADDRESS, "implicit segment", i->seg, ZydisRegisterGetId(o->mem.segment));
 	}
 	if (integer)
@@ -308,24 +325,29 @@ static void compare_attr(const struct both *b)
 	const ZydisDecodedInstruction *z = b->z;
 	ZydisExceptionClass e = z->meta.exception_class;
 	bool vec = i->form == X86_F_VEC && i->op != X86_OP_X87, xmm0 = false;
+	bool vex = z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
 
 	for (unsigned k = 0; k < z->operand_count; k++)
-		if (b->ops[k].type == ZYDIS_OPERAND_TYPE_REGISTER && b->ops[k].reg.value == ZYDIS_REGISTER_XMM0 &&
-			b->ops[k].encoding == ZYDIS_OPERAND_ENCODING_NONE && access_of(&b->ops[k]) == X86_ACC_R)
+		if (b->ops[k].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+			b->ops[k].reg.value == ZYDIS_REGISTER_XMM0 &&
+			b->ops[k].encoding == ZYDIS_OPERAND_ENCODING_NONE &&
+			access_of(&b->ops[k]) == X86_ACC_R)
 			xmm0 = true;
-	same(b, D_ATTR, "VEX", (i->pfx & (X86_PFX_VEX2 | X86_PFX_VEX3)) != 0, z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX);
-	same(b, D_ATTR, "A_VEX", (i->attr & X86_A_VEX) != 0, z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX);
-	same(b, D_ATTR, "lockable", (i->attr & X86_A_LOCKABLE) && i->is_mem, (z->attributes & ZYDIS_ATTRIB_ACCEPTS_LOCK) != 0);
-	same(b, D_ATTR, "privileged", (i->attr & X86_A_PRIV) != 0, (z->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED) != 0);
-	same(b, D_ATTR, "branch", (i->attr & X86_A_BRANCH) != 0, z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE);
-	same(b, D_ATTR, "AVX2", (i->attr & X86_A_AVX2) != 0,
-		z->meta.isa_ext == ZYDIS_ISA_EXT_AVX2 || z->meta.isa_ext == ZYDIS_ISA_EXT_AVX2GATHER);
+	same(b, D_ATTR, "VEX prefix", !!(i->pfx & (X86_PFX_VEX2 | X86_PFX_VEX3)), vex);
+	same(b, D_ATTR, "VEX", !!(i->attr & X86_A_VEX), vex);
+	same(b, D_ATTR, "lockable", i->attr & X86_A_LOCKABLE && i->is_mem,
+		has(z, ZYDIS_ATTRIB_ACCEPTS_LOCK));
+	same(b, D_ATTR, "privileged", !!(i->attr & X86_A_PRIV), has(z, ZYDIS_ATTRIB_IS_PRIVILEGED));
+	same(b, D_ATTR, "branch", !!(i->attr & X86_A_BRANCH), z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE);
+	same(b, D_ATTR, "AVX2", !!(i->attr & X86_A_AVX2), z->meta.isa_ext == ZYDIS_ISA_EXT_AVX2 ||
+		z->meta.isa_ext == ZYDIS_ISA_EXT_AVX2GATHER);
 	same(b, D_ATTR, "XMM0", (i->attr & X86_A_XMM0) != 0, xmm0);
 	if (!vec)
 		return;
 	same(b, D_FP, "A_FP", (i->attr & X86_A_FP) != 0,
 		e == ZYDIS_EXCEPTION_CLASS_SSE2 || e == ZYDIS_EXCEPTION_CLASS_SSE3 ||
-		e == ZYDIS_EXCEPTION_CLASS_AVX2 || e == ZYDIS_EXCEPTION_CLASS_AVX3 || e == ZYDIS_EXCEPTION_CLASS_AVX11);
+		e == ZYDIS_EXCEPTION_CLASS_AVX2 || e == ZYDIS_EXCEPTION_CLASS_AVX3 ||
+		e == ZYDIS_EXCEPTION_CLASS_AVX11);
 	if (!i->is_mem)
 		return;
 	same(b, D_ALIGN, "A_ALIGN", (i->attr & X86_A_ALIGN) != 0,
@@ -344,7 +366,8 @@ static void compare_op(const struct both *b)
 	case X86_OP_VEC:
 	case X86_OP_MMX:
 		for (unsigned k = 0; k < b->z->operand_count; k++)
-			if (b->ops[k].type == ZYDIS_OPERAND_TYPE_REGISTER && kind_of(b->ops[k].reg.value) == X86_K_MM)
+			if (b->ops[k].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+				kind_of(b->ops[k].reg.value) == X86_K_MM)
 				mm = true;
 		if (b->z->mnemonic == ZYDIS_MNEMONIC_EMMS)
 			mm = true;
@@ -563,10 +586,47 @@ static void sweep_vex(enum x86_mode mode)
 	}
 }
 
-/* All executable sections of a 64-bit ELF file. */
-static int compare_file(const char *name)
+static double cpu_time(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); /* the machine may be busy */
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+/* Decodes a section again and again, with us and with Zydis, and prints the best speeds. */
+static void bench(const uint8_t *p, size_t size)
+{
+	double best[2] = {0};
+	struct x86_insn i;
+	ZydisDecodedInstruction z;
+
+	for (unsigned turn = 0; turn < 10; turn++) {
+		double start = cpu_time(), speed;
+		long insns = 0;
+
+		for (size_t o = 0; o + 15 <= size; insns++) {
+			int len;
+
+			if (turn % 2 == 0)
+				len = x86_decode(&i, X86_MODE64, p + o, size - o);
+			else
+				len = ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder[X86_MODE64], NULL,
+					p + o, size - o, &z)) ? z.length : 0;
+			o += len > 0 ? len : 1;
+		}
+		speed = insns / (cpu_time() - start) / 1e6;
+		if (speed > best[turn % 2])
+			best[turn % 2] = speed;
+	}
+	printf("decode %.1f Minsn/s\nZydisDecoderDecodeInstruction %.1f Minsn/s\n", best[0], best[1]);
+}
+
+/* All executable sections of a 64-bit ELF file; for speed, .text alone. */
+static int compare_file(const char *name, bool speed)
 {
 	FILE *f = fopen(name, "rb");
+	const Elf64_Shdr *names;
 	Elf64_Ehdr *e;
 	uint8_t *d;
 	long size, insns = 0;
@@ -581,16 +641,22 @@ static int compare_file(const char *name)
 	fclose(f);
 	e = (Elf64_Ehdr *)d;
 	assert(!memcmp(d, ELFMAG, SELFMAG) && e->e_machine == EM_X86_64);
+	names = (const Elf64_Shdr *)(d + e->e_shoff) + e->e_shstrndx;
 	for (unsigned k = 0; k < e->e_shnum; k++) {
 		const Elf64_Shdr *s = (const Elf64_Shdr *)(d + e->e_shoff) + k;
+		const uint8_t *p = d + s->sh_offset;
 
 		if (!(s->sh_flags & SHF_EXECINSTR) || s->sh_type != SHT_PROGBITS)
 			continue;
 		assert(s->sh_offset + s->sh_size <= (unsigned long)size);
-		for (size_t o = 0; o + 15 <= s->sh_size; insns++)
-			o += compare(d + s->sh_offset + o, s->sh_size - o, X86_MODE64);
+		if (!speed)
+			for (size_t o = 0; o + 15 <= s->sh_size; insns++)
+				o += compare(p + o, s->sh_size - o, X86_MODE64);
+		else if (!strcmp((char *)d + names->sh_offset + s->sh_name, ".text"))
+			bench(p, s->sh_size);
 	}
-	printf("%s: %ld instructions\n", name, insns);
+	if (!speed)
+		printf("%s: %ld instructions\n", name, insns);
 	free(d);
 	return 0;
 }
@@ -607,11 +673,11 @@ static int compare_code(void)
 		if (strstr(line, "/libc.so") || strstr(line, "/libc-"))
 			sscanf(line, "%*s %*s %*s %*s %*s %511s", path);
 	fclose(f);
-	if (path[0] && compare_file(path))
+	if (path[0] && compare_file(path, false))
 		return 1;
 	if (!kernel)
 		printf("HUSK_KERNEL is not set: no kernel compared\n");
-	else if (compare_file(kernel))
+	else if (compare_file(kernel, false))
 		return 1;
 	if (!both_defined)
 		return 77;
@@ -637,9 +703,11 @@ int main(int argc, char **argv)
 
 		if (r)
 			return r;
+	} else if (argc > 2 && !strcmp(argv[1], "--bench")) {
+		return compare_file(argv[2], true);
 	} else if (argc > 1) {
 		for (int k = 1; k < argc; k++)
-			if (compare_file(argv[k]))
+			if (compare_file(argv[k], false))
 				return 1;
 	} else {
 		for (enum x86_mode m = X86_MODE16; m <= X86_MODE64; m++) {
