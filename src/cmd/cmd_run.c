@@ -192,8 +192,9 @@ static int open_file(const char *option, const char *path, struct err *e)
 		return err_set(e, errno, "%s: cannot open %s: %s", option, path, strerror(errno));
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
 		close(fd);
-		return err_set(e, EINVAL, "%s: %s is %s, not a file: copy its content to a file first",
-			option, path, S_ISDIR(st.st_mode) ? "a directory" : "a device or pipe");
+		return err_set(e, EINVAL, "%s: %s is a %s", option, path,
+			S_ISDIR(st.st_mode) ? "directory; name a file in it"
+					    : "device or pipe: copy its content to a file first");
 	}
 	if (!st.st_size) {
 		close(fd);

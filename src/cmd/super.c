@@ -419,7 +419,13 @@ static int verdict(struct super *s, int status, char *text, size_t len)
 		return code > 0xff ? VMM_EXIT_ERROR : code;
 	}
 	if (s->have_error) {
-		snprintf(text, len, "%s", s->exit_text);
+		/* husk-vmm has descriptors only: the user knows the file by its path */
+		if (!strncmp(s->exit_text, "kernel: ", 8))
+			snprintf(text, len, "--kernel %s: %s", s->cfg->kernel, s->exit_text + 8);
+		else if (!strncmp(s->exit_text, "initrd: ", 8) && s->cfg->initrd)
+			snprintf(text, len, "--initrd %s: %s", s->cfg->initrd, s->exit_text + 8);
+		else
+			snprintf(text, len, "%s", s->exit_text);
 		return WIFEXITED(status) && WEXITSTATUS(status) == VMM_EXIT_USAGE ? VMM_EXIT_USAGE
 										    : VMM_EXIT_ERROR;
 	}
@@ -440,7 +446,7 @@ static int verdict(struct super *s, int status, char *text, size_t len)
 /* Everything from the reaping on. */
 static int finish(struct super *s)
 {
-	char text[VMM_TEXT_MAX + 200], m_text[VMM_TEXT_MAX + 1];
+	char text[VMM_TEXT_MAX + 4200], m_text[VMM_TEXT_MAX + 1];
 	struct vmm_msg m;
 	int status, code;
 	bool to_terminal, loud;
@@ -469,9 +475,9 @@ static int finish(struct super *s)
 	if (to_terminal && loud && s->last_byte && s->last_byte != '\n')
 		term_say(&s->term, "\n");
 	if (loud)
-		term_say(&s->term, "husk: %s%s: %s\n",
+		term_say(&s->term, "husk: %s%s%s%s\n",
 			code == VMM_EXIT_POWEROFF || code == VMM_EXIT_STOPPED ? "" : "error: ",
-			s->dir.name, text);
+			s->have_error ? "" : s->dir.name, s->have_error ? "" : ": ", text);
 	return code;
 }
 

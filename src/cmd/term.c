@@ -118,7 +118,7 @@ static bool write_patiently(int fd, const char *p, size_t n, int tries)
 
 void term_say(struct term *t, const char *fmt, ...)
 {
-	char text[2048], out[2 * sizeof text];
+	char text[8192], out[2 * sizeof text];
 	size_t n = 0;
 	va_list ap;
 
