@@ -96,7 +96,7 @@ enum {
 	REP_FLAGS = 1 << 22,  /* with REP flags may stay as they were */
 };
 
-/* What it does to the flags: index of fl_of[] (decode_table.c). */
+/* What it does to the flags: index of x86_flags_of[]. */
 enum {
 	FL_NONE, FL_ALL, FL_ADC, FL_LOGIC, FL_INC, FL_ROT, FL_RCX, FL_SHIFT, FL_SHXD, FL_MUL, FL_DIV,
 	FL_BT, FL_BSF, FL_TZCNT, FL_ANDN, FL_BEXTR, FL_BLS, FL_C, FL_IN_C, FL_C_C, FL_O_O, FL_IN_O,
@@ -109,20 +109,21 @@ struct x86_flags {
 	uint16_t in, out, undef;
 };
 
-/* Operands of the vector instructions: index of shape_of[]. */
+/* Operands of the vector instructions: index of x86_shape_of[]. */
 struct x86_shape {
 	uint8_t kreg, areg, kvex, avex, krm, arm;
 };
 
 /*
  * Letters as in SDM Vol. 2 A.2: V xmm in reg, W xmm or memory in rm, H xmm in vvvv, G gpr in reg, E gpr
- * or memory in rm, P mm in reg, Q mm or memory in rm. The destination comes first. "H" is in the VEX
- * form only: in the legacy form the destination is the first source.
+ * or memory in rm, P mm in reg, Q mm or memory in rm, M memory. The destination comes first, A is one
+ * that is read, too, R stands for none. "H" is in the VEX form only: the legacy form reads its
+ * destination instead.
  */
 enum {
 	SH_NONE,
-	SH_VW, SH_VHW, SH_WV, SH_WHV, SH_RVW /* no destination */, SH_AHW /* V is read and written */,
-	SH_GW, SH_VE, SH_VHE, SH_EV, SH_HW /* destination H, or W itself */, SH_AHx /* gathers */,
+	SH_VW, SH_VHW, SH_WV, SH_WHV, SH_RVW, SH_AHW,
+	SH_GW, SH_VE, SH_VHE, SH_EV, SH_EG, SH_HW /* destination H, or W itself */, SH_AHx /* gathers */,
 	SH_MHV /* masked store */,
 	SH_PQ, SH_AQ, SH_QP, SH_PE, SH_AE, SH_EP, SH_GQ, SH_PW, SH_VQ, SH_VAQ, SH_RPQ, SH_Q,
 	SH_M, SH_TOM, SH_TOAX, /* x87: memory read, written; FNSTSW AX */

@@ -162,14 +162,17 @@ struct x86_insn {
 	int64_t imm;   /* sign extended to 64 bits as the instruction uses it */
 	uint16_t imm2;
 
-	/* X86_F_VEC only */
+	/* X86_F_VEC only; but arm and memsize are right for every ModRM operand and moffs */
 	uint8_t kreg, kvex, krm;    /* enum x86_kind of ModRM.reg, VEX.vvvv, ModRM.rm when a register */
 	uint8_t areg, avex, arm;    /* X86_ACC_* of each; arm also for the memory form */
 	uint8_t regsize, rmsize;    /* GPR operands: 1, 2, 4, 8 as written (PEXTRB to a register: 4) */
 	uint8_t memsize;            /* bytes of the memory operand, 0 if no memory form; 1..32; X87: 2..108 */
 	uint16_t attr;              /* X86_A_* */
 
-	/* EFLAGS (X86_ARITH bits and DF) read, written, left undefined */
+	/*
+	 * EFLAGS (X86_ARITH bits and DF) read, written, left undefined. What may stay as it was (shift by
+	 * CL, REP CMPS: the count may be 0) is read, too, so that a liveness pass need not know why.
+	 */
 	uint16_t fl_in, fl_out, fl_undef;
 
 	/* where things are, for code that copies and patches: offsets from the first byte, 0 = absent */

@@ -390,7 +390,7 @@ const struct row x86_map[4][256] = {
 	[0xbe] = I(MOVSX, R_RM, V, R, SRC(B)), [0xbf] = I(MOVSX, R_RM, V, R, SRC(W)),
 	[0xc0] = I(XADD, RM_R, B, RW, FL(ALL), LOCK), [0xc1] = I(XADD, RM_R, V, RW, FL(ALL), LOCK),
 	[0xc2] = FP4(FP, IMM(U8)), /* CMP */
-	[0xc3] = G_PP(I(MOVNTI, RM_R, Y, W, RULE(ONLY_MEM))),
+	[0xc3] = G_PP(X(MOVNTI, EG, MS_Y, MO, SIZE(Y))),
 	[0xc4] = G_PP(M(AE, 2, IMM(U8)), V(VHE, 2, V0, IMM(U8))), /* PINSRW */
 	[0xc5] = G_PP(X(MMX, GQ, 0, RO, IMM(U8)), V(GW, 0, V0 | RO, IMM(U8))), /* PEXTRW */
 	[0xc6] = FP2(VHW, MS_FULL, VF, IMM(U8)), /* SHUFPx */
@@ -592,6 +592,7 @@ const struct x86_shape x86_shape_of[SH_COUNT][2] = {
 	[SH_VE] = {{XMM, W, 0, 0, GPR, R}, {XMM, W, 0, 0, GPR, R}},
 	[SH_VHE] = {{XMM, RW, 0, 0, GPR, R}, {XMM, W, XMM, R, GPR, R}},
 	[SH_EV] = {{XMM, R, 0, 0, GPR, W}, {XMM, R, 0, 0, GPR, W}},
+	[SH_EG] = {{GPR, R, 0, 0, 0, W}},
 	[SH_HW] = {{0, 0, 0, 0, XMM, RW}, {0, 0, XMM, W, XMM, R}},
 	[SH_AHx] = {{0}, {XMM, RW, XMM, RW, VSIB, R}},
 	[SH_MHV] = {{0}, {XMM, R, XMM, R, 0, W}},

@@ -386,7 +386,8 @@ static void test_prefix_selects(void)
 	assert(get(M64, "f3 48 ab").op == X86_OP_STOS && get(M64, "f3 48 ab").opsize == 8);
 	assert(get(M64, "65 a4").seg == X86_GS && get(M64, "65 d7").seg == X86_GS);
 	assert(get(M32, "26 6e").seg == X86_ES);
-	assert(get(M64, "0f c3 00").op == X86_OP_MOVNTI && ud(M64, "0f c3 c0"));
+	assert(op(M64, "0f c3 00") == X86_OP_MOVNTI && get(M64, "48 0f c3 00").regsize == 8);
+	assert(ud(M64, "0f c3 c0"));
 	assert(ud(M64, "66 0f c3 00"));
 }
 
