@@ -338,6 +338,10 @@ static void test_flags(void)
 	assert(i.fl_out == (all & ~X86_AF & ~X86_OF) && i.fl_undef == (X86_AF | X86_OF));
 	assert(get(M64, "d1 e0").fl_out == (all & ~X86_AF));
 	assert(get(M64, "c1 e0 01").fl_out == (all & ~X86_AF));
+	assert(get(M64, "c1 e0 02").fl_undef == (X86_AF | X86_OF) && get(M64, "c1 c0 02").fl_undef == X86_OF);
+	assert(get(M64, "c1 c0 01").fl_undef == 0 && get(M64, "c1 d0 03").fl_in == X86_CF);
+	assert(get(M64, "0f ac c0 02").fl_undef == (X86_AF | X86_OF));
+	assert(get(M64, "c0 e8 07").fl_undef == (X86_AF | X86_OF) && get(M64, "0f ac c0 01").fl_undef == X86_AF);
 	assert(get(M64, "c0 e0 08").fl_undef == (X86_AF | X86_OF | X86_CF));
 	assert(get(M64, "c0 f8 08").fl_undef == (X86_AF | X86_OF));
 	i = get(M64, "d3 e0");
