@@ -861,26 +861,6 @@ static int run_vec(struct vec *v, const struct vec_op *op, struct x86_state *s, 
 	return 0;
 }
 
-static int run_mmx(struct vec *v, const struct vec_op *op, struct x86_state *s, void *mem)
-{
-	const struct x86_insn *i = &op->insn;
-
-	/* CVTPI2PD from memory stays out of MMX state on all CPUs (its page says so) */
-	if (i->map == 1 && i->opcode == 0x2a && i->is_mem && (i->vexpp == 1 || !v->pi2ps_enters_mmx))
-		return run_vec(v, op, s, mem);
-	x87_summary(&s->fpu);
-	if (s->fpu.fsw & FSW_ES)
-		return X86_MF;
-	if (!needs_thunk(i)) { /* EMMS */
-		vec_mmx_enter(&s->fpu);
-		s->fpu.ftw = 0;
-		return 0;
-	}
-	/* even if it then ends in #XM, as CPUs do it */
-	vec_mmx_enter(&s->fpu);
-	return run_vec(v, op, s, mem);
-}
-
 /*
  * x87. Opcode and ModRM as one number: 0xd900 | modrm for register forms, 0xd90n for /n with memory.
  */
@@ -961,6 +941,46 @@ static void env_get_pointers(struct x86_fpu *f, const uint8_t *env, bool wide, b
 	}
 }
 
+/* CVTPI2PD from memory stays out of MMX state on all CPUs (its page says so), CVTPI2PS on some. */
+static bool mmx_enters(const struct vec *v, const struct x86_insn *i)
+{
+	return !(i->map == 1 && i->opcode == 0x2a && i->is_mem && (i->vexpp == 1 || !v->pi2ps_enters_mmx));
+}
+
+int vec_pending(const struct vec *v, const struct vec_op *op, const struct x86_state *s)
+{
+	const struct x86_insn *i = &op->insn;
+
+	/* not FSW.ES: it follows from these, whoever wrote the state */
+	if (likely(!(s->fpu.fsw & ~s->fpu.fcw & EXC_ALL)))
+		return 0;
+	switch (i->op) {
+	case X86_OP_X87:
+		return x87_waits(x87_form(i)) ? X86_MF : 0;
+	case X86_OP_MMX:
+		return mmx_enters(v, i) ? X86_MF : 0;
+	case X86_OP_FWAIT:
+		return X86_MF;
+	}
+	return 0;
+}
+
+static int run_mmx(struct vec *v, const struct vec_op *op, struct x86_state *s, void *mem)
+{
+	const struct x86_insn *i = &op->insn;
+
+	if (!mmx_enters(v, i))
+		return run_vec(v, op, s, mem);
+	if (!needs_thunk(i)) { /* EMMS */
+		vec_mmx_enter(&s->fpu);
+		s->fpu.ftw = 0;
+		return 0;
+	}
+	/* even if it then ends in #XM, as CPUs do it */
+	vec_mmx_enter(&s->fpu);
+	return run_vec(v, op, s, mem);
+}
+
 static int run_x87(struct vec *v, const struct vec_op *op, struct x86_state *s, void *mem, uint64_t fip,
 	uint64_t fdp)
 {
@@ -972,9 +992,6 @@ static int run_x87(struct vec *v, const struct vec_op *op, struct x86_state *s, 
 	struct x87_frame f;
 
 	x87_summary(fpu);
-	if (fpu->fsw & FSW_ES && x87_waits(form))
-		return X86_MF;
-
 	memset(f.in, 0, sizeof f.in);
 	put_u16(f.in, fpu->fcw);
 	put_u16(f.in + 2, fpu->fsw);
@@ -1025,6 +1042,10 @@ static int run_x87(struct vec *v, const struct vec_op *op, struct x86_state *s, 
 int vec_run(struct vec *v, const struct vec_op *op, struct x86_state *s, void *mem, uint64_t fip,
 	uint64_t fdp)
 {
+	int exc = vec_pending(v, op, s);
+
+	if (exc)
+		return exc;
 	switch (op->insn.op) {
 	case X86_OP_VEC:
 		return run_vec(v, op, s, mem);
@@ -1032,12 +1053,9 @@ int vec_run(struct vec *v, const struct vec_op *op, struct x86_state *s, void *m
 		return run_mmx(v, op, s, mem);
 	case X86_OP_X87:
 		return run_x87(v, op, s, mem, fip, fdp);
-	case X86_OP_FWAIT:
-		x87_summary(&s->fpu);
-		return s->fpu.fsw & FSW_ES ? X86_MF : 0;
 	case X86_OP_VZERO:
 		run_vzero(&op->insn, s);
 		return 0;
 	}
-	return 0;
+	return 0; /* FWAIT */
 }

@@ -31,6 +31,12 @@ struct vec_op {
 int vec_prepare(struct vec *v, struct vec_op *op, const struct x86_insn *insn);
 
 /*
+ * X86_MF when an unmasked x87 exception is pending and the instruction waits for it, else 0. Comes before
+ * anything that its memory operand may raise; vec_run() looks, too.
+ */
+int vec_pending(const struct vec *v, const struct vec_op *op, const struct x86_state *s);
+
+/*
  * Runs it. mem: insn.memsize bytes (64 for safety), the memory operand if insn.arm has X86_ACC_R; on
  * return the result if it has X86_ACC_W. GPRs in s are read and written as the instruction says
  * (32-bit results zero-extended); EFLAGS in s->rflags if attr has X86_A_FLAGS or for FCOMI, else untouched.

@@ -38,6 +38,7 @@ static void guest_enter(gregset_t g, uint8_t *fpu)
 	for (unsigned i = 0; i < 16; i++)
 		g[greg_of[i]] = (greg_t)s->gpr[i];
 	g[REG_RIP] = (greg_t)s->rip;
+	g[REG_CSGSFS] = (greg_t)(((uint64_t)g[REG_CSGSFS] & ~0xffffull) | s->seg[X86_CS].sel);
 	g[REG_EFL] = (greg_t)((s->rflags & FLAGS) | X86_FLAG1 | X86_IF);
 	if (run.avx)
 		x86_fpu_xsave(&s->fpu, fpu, 7, true, false, false);
@@ -74,6 +75,9 @@ static void trapped(int sig, siginfo_t *si, void *ctx)
 	ucontext_t *uc = ctx;
 	uint8_t *fpu = (uint8_t *)uc->uc_mcontext.fpregs;
 
+	/* Linux leaves alignment checks on if they were */
+	__asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; andl %0, (%%rsp); popfq; lea 128(%%rsp), %%rsp"
+			 : : "i"(~X86_AC) : "memory", "cc");
 	if (!run.state) { /* an ordinary crash of the test */
 		signal(sig, SIG_DFL);
 		return;

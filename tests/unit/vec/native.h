@@ -23,7 +23,8 @@ bool native_has_avx(void);
 
 /*
  * Runs from s->rip with GPRs, RFLAGS (arithmetic ones, DF, AC, TF) and the FPU state of s until an
- * exception; s is then what the CPU had. FIP, FDP and FOP are left alone.
+ * exception; s is then what the CPU had. FIP, FDP and FOP are left alone. CS.sel is 0x33 for 64-bit code or
+ * 0x23 for 32-bit code; other segments are the caller's.
  */
 void native_run(struct x86_state *s, struct native_exit *x);
 

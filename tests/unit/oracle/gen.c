@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Random instructions and states for the oracle.
+ *
+ * Bytes are chosen at random with weights; the decoder says what they are; then registers and memory are
+ * arranged so that the instruction does something: memory operands point into the data pages, divisions do
+ * not always overflow, compare-exchanges find an equal value now and then. What cannot be compared with a
+ * Linux process (system calls, segment loads, time) is left out: see comparable().
+ */
+#undef NDEBUG
+#include <assert.h>
+#include <string.h>
+
+#include "../vec/random.h"
+#include "base/util.h"
+#include "oracle-int.h"
+
+static bool chance(unsigned percent)
+{
+	return rnd_below(100) < percent;
+}
+
+void case_pool(uint8_t *pool, uint64_t seed)
+{
+	rnd_seed(seed ^ 0x706f6f6c);
+	for (unsigned o = 0; o < POOL_SIZE; o += 32) {
+		rnd_lanes(pool + o, 32);
+		if (rnd_below(8) == 0)
+			rnd_f80(pool + o + 8);
+		if (rnd_below(4) == 0)
+			put_u64(pool + o + 24, rnd_below(2) ? rnd_below(256) : (uint64_t)-1 - rnd_below(64));
+	}
+}
+
+void case_fill(const struct oracle_case *c, const uint8_t *pool, uint8_t *page[DATA_PAGES])
+{
+	for (unsigned i = 0; i < DATA_PAGES; i++)
+		if (i != DATA_HOLE)
+			memcpy(page[i], pool + c->pool_off + i * PAGE, PAGE);
+	for (unsigned i = 0; i < c->npokes; i++)
+		for (unsigned k = 0; k < c->poke[i].len; k++) {
+			uint64_t off = c->poke[i].va + k - DATA_VA;
+
+			page[off / PAGE][off % PAGE] = c->poke[i].bytes[k];
+		}
+}
+
+/* Is [va, va + len) data that can be written? */
+static bool data_writable(uint64_t va, unsigned len)
+{
+	uint64_t first = (va - DATA_VA) / PAGE, last = (va + len - 1 - DATA_VA) / PAGE;
+
+	return va >= DATA_VA && last < DATA_PAGES && (last < DATA_RO || (first == last && first > DATA_HOLE));
+}
+
+static void poke(struct oracle_case *c, uint64_t va, const void *p, unsigned len)
+{
+	if (c->npokes == CASE_POKES || !data_writable(va, len))
+		return;
+	c->poke[c->npokes].va = va;
+	c->poke[c->npokes].len = (uint8_t)len;
+	memcpy(c->poke[c->npokes++].bytes, p, len);
+}
+
+/* An address for an operand of size bytes: mostly ordinary, often at an edge. */
+static uint64_t target(unsigned size)
+{
+	unsigned kind = rnd_below(100), align = chance(65) ? size & -size : 1;
+	uint64_t va = DATA_VA;
+
+	if (kind < 72)
+		va += 64 + rnd_below(3 * PAGE - 64 - 128);
+	else if (kind < 82) /* across two good pages */
+		return va + PAGE * (1 + rnd_below(2)) - 1 - rnd_below(size ? size : 1);
+	else if (kind < 86)
+		va += DATA_RO * PAGE + 64 + rnd_below(PAGE - 256);
+	else if (kind < 89)
+		return va + DATA_RO * PAGE - 1 - rnd_below(size ? size : 1);
+	else if (kind < 92)
+		va += DATA_HOLE * PAGE + rnd_below(PAGE);
+	else if (kind < 95)
+		return va + DATA_HOLE * PAGE - 1 - rnd_below(size ? size : 1);
+	else
+		va += (DATA_HOLE + 1) * PAGE + 64 + rnd_below(PAGE - 256);
+	if (align > 32)
+		align = 16;
+	return va & -(uint64_t)(align ? align : 1);
+}
+
+/* Can it run in a Linux process and in the virtual machine with the same result? */
+static bool comparable(const struct x86_insn *i, bool m32)
+{
+	/* FS is the C library's; in 32-bit code both are null selectors */
+	if (i->seg == X86_FS || (m32 && i->seg == X86_GS))
+		return false;
+	switch (i->op) {
+	case X86_OP_UD:
+	/* the kernel, the hypervisor, or time answers */
+	case X86_OP_CPUID: case X86_OP_RDTSC: case X86_OP_RDTSCP: case X86_OP_RDPMC: case X86_OP_RDRAND:
+	case X86_OP_RDSEED: case X86_OP_RDPID: case X86_OP_SYSCALL: case X86_OP_SYSENTER: case X86_OP_INT:
+	case X86_OP_INT1: case X86_OP_VMCALL: case X86_OP_MONITOR: case X86_OP_MWAIT: case X86_OP_RDPRU:
+	case X86_OP_XGETBV: case X86_OP_XSETBV: case X86_OP_SERIALIZE: case X86_OP_INVPCID:
+	case X86_OP_SYSRET: case X86_OP_SYSEXIT:
+	/* Linux emulates them for user mode (UMIP) */
+	case X86_OP_SGDT: case X86_OP_SIDT: case X86_OP_SLDT: case X86_OP_STR: case X86_OP_SMSW:
+	/* segments and bases */
+	case X86_OP_MOVSEG_TO: case X86_OP_POPSEG: case X86_OP_LDS: case X86_OP_JMPFAR:
+	case X86_OP_CALLFAR: case X86_OP_RETFAR: case X86_OP_IRET: case X86_OP_LAR: case X86_OP_LSL:
+	case X86_OP_VERR: case X86_OP_VERW: case X86_OP_RDFSBASE: case X86_OP_RDGSBASE:
+	case X86_OP_WRFSBASE: case X86_OP_WRGSBASE:
+	/* compared in fpu_test.c, without FIP and FDP */
+	case X86_OP_FXSAVE: case X86_OP_FXRSTOR: case X86_OP_XSAVE: case X86_OP_XSAVEOPT: case X86_OP_XSAVEC:
+	case X86_OP_XRSTOR:
+		return false;
+	case X86_OP_X87: /* the same for FNSTENV, FNSAVE */
+		return !(i->is_mem && i->arm & X86_ACC_W && i->memsize > 10);
+	case X86_OP_BSWAP: /* of 16 bits: undefined */
+		return i->opsize > 2;
+	case X86_OP_NOP: /* PREFETCHW of a register: #UD on AMD */
+		return !(i->map == 1 && i->opcode == 0x0d && !i->is_mem);
+	/* Vendors differ in 64-bit mode: Intel ignores the prefix */
+	case X86_OP_JCC: case X86_OP_JMP: case X86_OP_CALL: case X86_OP_RET: case X86_OP_JMPIND:
+	case X86_OP_CALLIND: case X86_OP_LOOP: case X86_OP_LOOPE: case X86_OP_LOOPNE: case X86_OP_JCXZ:
+		if (!m32 && i->pfx & X86_PFX_66)
+			return false;
+		/* on AMD a REP prefix says what LOOPE and LOOPNE want of ZF, not the opcode */
+		if ((i->op == X86_OP_LOOPE || i->op == X86_OP_LOOPNE) && i->pfx & (X86_PFX_F2 | X86_PFX_F3))
+			return false;
+		break;
+	case X86_OP_MOVSX: /* MOVSXD r16: AMD reads four bytes */
+		return !(i->opcode == 0x63 && i->opsize == 2 && i->is_mem);
+	case X86_OP_UD2: /* UD0, UD1: the rest may not even be fetched */
+		return i->opcode == 0x0b;
+	case X86_OP_PAUSE: /* with REX.B AMD takes it for XCHG */
+		return !(i->rex & 1);
+	case X86_OP_VEC: /* SHA from memory: AMD does not ask for alignment */
+		if (i->is_mem && !(i->attr & X86_A_VEX) && ((i->map == 2 && i->opcode >= 0xc8 && i->opcode <= 0xcd) ||
+							    (i->map == 3 && i->opcode == 0xcc)))
+			return false;
+		/* VEX.W of VPEXTRD, VPINSRD and the like in 32-bit code: #UD on AMD, ignored by Intel */
+		if (m32 && i->vexw && i->map == 3 && (i->opcode == 0x16 || i->opcode == 0x22))
+			return false;
+		break;
+	}
+	return true;
+}
+
+static bool is_string(const struct x86_insn *i)
+{
+	return i->op >= X86_OP_MOVS && i->op <= X86_OP_OUTS;
+}
+
+static bool is_branch(const struct x86_insn *i)
+{
+	return i->attr & X86_A_BRANCH || (i->op >= X86_OP_JCC && i->op <= X86_OP_JCXZ);
+}
+
+/* Random bytes that look like an instruction; returns how many there are. */
+static unsigned random_bytes(uint8_t *b, bool m32, bool avx)
+{
+	static const uint8_t segs64[] = {0x26, 0x2e, 0x36, 0x3e, 0x65}, segs32[] = {0x26, 0x2e, 0x36, 0x3e};
+	static const uint8_t strings[] = {0xa4, 0xa5, 0xa6, 0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf};
+	static const uint8_t pps[] = {0x66, 0xf3, 0xf2};
+	unsigned n = 0, kind = rnd_below(100);
+	bool vex = avx && kind >= 82, string = kind < 6, rex = !m32 && !vex && chance(60);
+
+	if (chance(4))
+		b[n++] = m32 ? segs32[rnd_below(4)] : segs64[rnd_below(5)];
+	if (chance(6))
+		b[n++] = 0x67;
+	if (!vex) {
+		if (chance(string ? 60 : 3))
+			b[n++] = chance(50) ? 0xf2 : 0xf3;
+		if (chance(25))
+			b[n++] = 0x66;
+		if (chance(4))
+			b[n++] = 0xf0;
+		if (kind >= 60 && chance(50))
+			b[n++] = pps[rnd_below(3)];
+	}
+	if (rex)
+		b[n++] = (uint8_t)(0x40 | rnd_below(16));
+	if (string) {
+		b[n++] = strings[rnd_below(ARRAY_LEN(strings))];
+	} else if (kind < 10) { /* x87 */
+		b[n++] = (uint8_t)(0xd8 | rnd_below(8));
+	} else if (kind < 60) {
+		b[n++] = (uint8_t)rnd();
+	} else if (!vex) {
+		b[n++] = 0x0f;
+		if (kind >= 77)
+			b[n++] = 0x38;
+		else if (kind >= 74)
+			b[n++] = 0x3a;
+		b[n++] = (uint8_t)(kind == 81 ? 0xf0 + rnd_below(8) : rnd_below(256));
+	} else if (chance(30)) {
+		b[n++] = 0xc5;
+		b[n++] = (uint8_t)(chance(50) ? rnd() | 0x78 : rnd());
+		if (m32)
+			b[n - 1] |= 0xc0;
+		b[n++] = (uint8_t)rnd();
+	} else {
+		unsigned map = 1 + rnd_below(3);
+
+		b[n++] = 0xc4;
+		b[n++] = (uint8_t)((rnd() & 0xe0) | map);
+		if (m32)
+			b[n - 1] |= 0xe0;
+		b[n++] = (uint8_t)(chance(50) ? rnd() | 0x78 : rnd());
+		if (m32)
+			b[n - 1] |= 0x40;
+		b[n++] = (uint8_t)(map > 1 && chance(25) ? 0xf0 + rnd_below(8) : rnd_below(256));
+	}
+	for (unsigned k = 0; k < 12; k++)
+		b[n++] = (uint8_t)rnd();
+	if (chance(50)) /* register operands are short of luck otherwise */
+		b[n - 12] |= 0xc0;
+	return n;
+}
+
+/* Makes gpr[r] what puts the address at va; cut to the address size with rubbish above. */
+static void reg_aim(struct oracle_case *c, const struct x86_insn *i, unsigned r, uint64_t va)
+{
+	if (i->adsize == 4)
+		va = (uint32_t)va | (chance(50) ? rnd() << 32 : 0);
+	c->in.gpr[r] = va;
+}
+
+/* The memory operand of an instruction: aims it at va by registers, or by the displacement in its bytes. */
+static void operand_aim(struct oracle_case *c, struct x86_insn *i, uint8_t *b, uint64_t rip, uint64_t va)
+{
+	uint64_t off = va - (i->seg == X86_GS ? GS_BASE : 0);
+	bool index = i->index >= 0 && i->op != X86_OP_GATHER;
+
+	if (i->base == X86_BASE_RIP || (i->base < 0 && !index)) {
+		int64_t d = (int64_t)(i->base == X86_BASE_RIP ? off - rip - i->len : off);
+
+		if (i->off_disp)
+			memcpy(b + i->off_disp, &d, i->size_disp);
+		i->disp = i->size_disp == 4 ? (int32_t)d : d;
+		return;
+	}
+	off -= (uint64_t)i->disp;
+	if (i->base < 0) {
+		reg_aim(c, i, (unsigned)i->index, off >> i->scale);
+		return;
+	}
+	if (index && i->index != i->base) {
+		if (chance(70))
+			c->in.gpr[i->index] = (uint64_t)(int64_t)((int)rnd_below(4096) - 2048);
+		off -= c->in.gpr[i->index] << i->scale;
+	} else if (index) {
+		off /= 1u + (1u << i->scale);
+	}
+	reg_aim(c, i, (unsigned)i->base, off);
+}
+
+/* Where the operand will be, by the initial registers */
+static uint64_t operand_va(const struct oracle_case *c, const struct x86_insn *i, uint64_t rip)
+{
+	uint64_t off = (uint64_t)i->disp;
+
+	if (i->base == X86_BASE_RIP)
+		off += rip + i->len;
+	else if (i->base >= 0)
+		off += c->in.gpr[i->base];
+	if (i->index >= 0 && i->op != X86_OP_GATHER)
+		off += c->in.gpr[i->index] << i->scale;
+	if (i->adsize == 4)
+		off = (uint32_t)off;
+	return off + (i->seg == X86_GS ? GS_BASE : 0);
+}
+
+/* A place to jump to: int3 is everywhere in the code pages. */
+static uint64_t code_target(const struct oracle_case *c)
+{
+	uint64_t va = CODE_VA + rnd_below(CODE_PAGES * PAGE);
+
+	while (va >= c->in.rip && va < c->in.rip + CASE_CODE)
+		va = CODE_VA + rnd_below(CODE_PAGES * PAGE);
+	return va;
+}
+
+static void stack_aim(struct oracle_case *c)
+{
+	uint64_t va = chance(85) ? DATA_VA + PAGE + rnd_below(PAGE) : target(8);
+
+	c->in.gpr[X86_RSP] = chance(85) ? va & ~7ull : va;
+}
+
+/* Values that make the instruction go more ways than one. */
+static void arrange(struct oracle_case *c, struct x86_insn *i, uint8_t *b, uint64_t rip,
+	const struct oracle_opts *o, bool first)
+{
+	uint64_t *gpr = c->in.gpr, va = 0;
+	unsigned size = i->memsize ? i->memsize : i->opsize;
+
+	if (i->is_mem && first && (!o->wild || !chance(4)))
+		operand_aim(c, i, b, rip, target(i->op == X86_OP_GATHER ? 1 : size));
+	else if (i->is_mem && (i->base == X86_BASE_RIP || (i->base < 0 && i->index < 0) || !o->wild))
+		operand_aim(c, i, b, rip, target(size));
+	if (i->is_mem)
+		va = operand_va(c, i, rip);
+
+	if (is_string(i)) {
+		gpr[X86_RSI] = target(i->opsize) - (i->seg == X86_GS ? GS_BASE : 0);
+		gpr[X86_RDI] = chance(10) ? gpr[X86_RSI] + rnd_below(16) : target(i->opsize);
+		if (!chance(3) || !o->wild)
+			gpr[X86_RCX] = rnd_below(chance(80) ? 20 : 600);
+		if (i->adsize == 4 && chance(50)) {
+			gpr[X86_RSI] |= rnd() << 32;
+			gpr[X86_RDI] |= rnd() << 32;
+			gpr[X86_RCX] |= rnd() << 32;
+		}
+		return;
+	}
+	switch (i->op) {
+	case X86_OP_GATHER:
+		for (unsigned k = 0; k < 32; k += i->opcode & 1 ? 8 : 4) {
+			uint32_t v = rnd_below(2 * PAGE >> i->scale) - (chance(50) ? PAGE >> i->scale : 0);
+
+			put_u32(c->in.fpu.ymm[i->index] + k, v);
+			if (i->opcode & 1)
+				put_u32(c->in.fpu.ymm[i->index] + k + 4, (int32_t)v < 0 ? ~0u : 0);
+		}
+		break;
+	case X86_OP_MASKMOV:
+		gpr[X86_RDI] = target(16) - (i->seg == X86_GS ? GS_BASE : 0);
+		break;
+	case X86_OP_XLAT:
+		gpr[X86_RBX] = target(1) - (i->seg == X86_GS ? GS_BASE : 0);
+		break;
+	case X86_OP_LEAVE:
+	case X86_OP_ENTER:
+		gpr[X86_RBP] = target(8) & ~(chance(80) ? 7ull : 0);
+		break;
+	case X86_OP_DIV:
+	case X86_OP_IDIV:
+		if (chance(70)) {
+			uint64_t v = chance(50) ? 0 : rnd_below(100);
+
+			gpr[X86_RDX] = v;
+			if (i->op == X86_OP_IDIV && chance(50))
+				gpr[X86_RDX] = (int64_t)(gpr[X86_RAX] << (64 - 8 * i->opsize)) < 0 ? ~0ull : 0;
+			if (i->opsize == 1)
+				gpr[X86_RAX] = rnd_below(0x400);
+		}
+		break;
+	case X86_OP_BT: case X86_OP_BTS: case X86_OP_BTR: case X86_OP_BTC:
+		if (i->is_mem && i->form == X86_F_RM_R && (chance(90) || !o->wild))
+			gpr[i->reg] = (uint64_t)(int64_t)((int)rnd_below(0x8000) - 0x4000);
+		break;
+	case X86_OP_CMPXCHG:
+		if (i->is_mem && chance(50))
+			poke(c, va, &gpr[X86_RAX], i->opsize);
+		else if (!i->is_mem && chance(50))
+			gpr[i->rm] = gpr[X86_RAX];
+		break;
+	case X86_OP_CMPXCHG8B:
+		if (chance(50)) {
+			uint8_t v[16];
+
+			memcpy(v, &gpr[X86_RAX], 8);
+			memcpy(v + i->opsize, &gpr[X86_RDX], 8);
+			poke(c, va, v, 2 * i->opsize);
+		}
+		break;
+	case X86_OP_JMPIND:
+	case X86_OP_CALLIND: {
+		uint64_t to = code_target(c);
+
+		if (chance(10) && o->wild)
+			break;
+		if (i->is_mem)
+			poke(c, va, &to, i->opsize);
+		else
+			gpr[i->rm] = to;
+		break;
+	}
+	case X86_OP_RET: {
+		uint64_t to = code_target(c);
+
+		if (chance(90) || !o->wild)
+			poke(c, gpr[X86_RSP], &to, i->opsize);
+		break;
+	}
+	case X86_OP_POPF: {
+		uint64_t v = rnd() & (X86_ARITH | X86_DF | (chance(10) ? X86_AC : 0));
+
+		v |= X86_FLAG1 | X86_IF;
+		gpr[X86_RSP] = (DATA_VA + 64 + rnd_below(2 * PAGE)) & ~7ull;
+		poke(c, gpr[X86_RSP], &v, 8);
+		break;
+	}
+	case X86_OP_LDMXCSR:
+		if (chance(70)) {
+			uint32_t v = (uint32_t)rnd() & 0xffff;
+
+			poke(c, va, &v, 4);
+		}
+		break;
+	}
+}
+
+/* The displacement of near branches must not lead back into the case's own code. */
+static bool branch_ok(struct oracle_case *c, struct x86_insn *i, uint8_t *b, uint64_t rip)
+{
+	uint64_t to;
+
+	if (i->form != X86_F_REL)
+		return true;
+	if (i->size_imm == 4 && chance(95)) {
+		i->imm = (int32_t)(rnd_below(2 * CODE_PAGES * PAGE) - CODE_PAGES * PAGE);
+		memcpy(b + i->off_imm, &i->imm, 4);
+	}
+	to = rip + i->len + (uint64_t)i->imm;
+	return to < c->in.rip - 32 || to > c->in.rip + CASE_CODE;
+}
+
+static bool insn_make(struct oracle_case *c, const struct oracle_opts *o)
+{
+	struct x86_insn *i = &c->insn[c->ninsns];
+	enum x86_mode mode = c->mode32 ? X86_MODE32 : X86_MODE64;
+	uint64_t rip = c->in.rip + c->len;
+	bool first = !c->ninsns;
+	uint8_t b[32];
+
+	random_bytes(b, c->mode32, o->avx);
+	if (x86_decode(i, mode, b, sizeof b) <= 0 || !comparable(i, c->mode32))
+		return false;
+	if (c->mode32 && i->is_mem && i->adsize == 2)
+		return false;
+	if (!first && (i->fl_in & c->undef || i->op == X86_OP_PUSHF || i->op == X86_OP_POPF || is_branch(i) || is_string(i)))
+		return false;
+	if (!branch_ok(c, i, b, rip))
+		return false;
+	/* 16-bit double shifts by more than 16 have no defined result */
+	if ((i->op == X86_OP_SHLD || i->op == X86_OP_SHRD) && i->opsize == 2) {
+		if (i->form == X86_F_RM_R_I ? (i->imm & 31) > 16 : !first)
+			return false;
+		if (i->form != X86_F_RM_R_I)
+			c->in.gpr[X86_RCX] = rnd_below(17) | (rnd() & ~31ull & 0xff);
+	}
+	arrange(c, i, b, rip, o, first);
+	if (c->mode32)
+		for (unsigned r = 0; r < 16; r++)
+			c->in.gpr[r] = r < 8 ? (uint32_t)c->in.gpr[r] : 0;
+	memcpy(c->code + c->len, b, i->len);
+	c->len += i->len;
+	c->ninsns++;
+	c->undef |= i->fl_undef;
+	return true;
+}
+
+void case_make(struct oracle_case *c, uint64_t seed, uint64_t n, const struct oracle_opts *o)
+{
+	unsigned want;
+
+	/* the generator's state is a counter: neighbours must start far apart */
+	rnd_seed(seed * 0x100000001b3u + n);
+	rnd_seed(rnd());
+	memset(c, 0, sizeof *c);
+	c->mode32 = o->mode32 && chance(20);
+	c->in.seg[X86_CS].sel = c->mode32 ? 0x23 : 0x33;
+	rnd_fpu(&c->in.fpu, o->avx);
+	for (unsigned i = 0; i < 16; i++) {
+		unsigned k = rnd_below(4);
+
+		c->in.gpr[i] = rnd();
+		if (k == 1)
+			c->in.gpr[i] = (uint64_t)((int64_t)c->in.gpr[i] >> rnd_below(64));
+		else if (k == 2)
+			c->in.gpr[i] >>= rnd_below(64);
+		else if (k == 3 && !o->wild)
+			c->in.gpr[i] = rnd_below(512);
+	}
+	c->in.rflags = X86_FLAG1 | X86_IF | (rnd() & X86_ARITH) | (chance(15) ? X86_DF : 0) |
+		(chance(2) ? X86_AC : 0);
+	stack_aim(c);
+	c->pool_off = rnd_below((POOL_SIZE - DATA_PAGES * PAGE) / 16) * 16;
+	/* sometimes across the page boundary, seldom at the end of what can be fetched */
+	c->in.rip = CODE_VA + 256 + rnd_below(2 * PAGE - 512);
+	if (chance(6))
+		c->in.rip = CODE_VA + PAGE - 1 - rnd_below(15);
+	else if (chance(1))
+		c->in.rip = CODE_VA + CODE_PAGES * PAGE - 1 - rnd_below(8);
+
+	want = chance(75) ? 1 : 2 + rnd_below(CASE_INSNS - 1);
+	while (c->ninsns < want) {
+		while (!insn_make(c, o))
+			;
+		if (is_branch(&c->insn[c->ninsns - 1]))
+			break;
+	}
+	if (c->mode32)
+		for (unsigned r = 0; r < 16; r++)
+			c->in.gpr[r] = r < 8 ? (uint32_t)c->in.gpr[r] : 0;
+	c->code[c->len++] = 0xcc;
+}
