@@ -182,17 +182,13 @@ static void kvm_cpu_free(struct engine_cpu *c)
 	free(c);
 }
 
-/*
- * Best effort: the host's microcode revision, which tells a guest which bugs are fixed, and AMD's
- * HWCR.TscFreqSel, without which Linux blames the firmware.
- */
-static void set_platform_msrs(struct engine_cpu *c)
+/* Best effort: the host's microcode revision, which tells a guest which bugs are fixed. */
+static void set_microcode_revision(struct engine_cpu *c)
 {
 	uint64_t revision;
 
 	if (kvm_msr_get(c->vm->kvm, 0x8b, &revision))
 		kvm_msr_put(c->fd, 0x8b, revision);
-	kvm_msr_put(c->fd, 0xc0010015, 1u << 24);
 }
 
 static int kvm_cpu_new(struct engine_cpu **out, struct engine_vm *vm, unsigned id, struct err *e)
@@ -221,7 +217,7 @@ static int kvm_cpu_new(struct engine_cpu **out, struct engine_vm *vm, unsigned i
 	rc = kvm_cpuid_set(c, e);
 	if (rc)
 		goto fail;
-	set_platform_msrs(c);
+	set_microcode_revision(c);
 	if (ioctl(c->fd, KVM_GET_LAPIC, &c->lapic)) {
 		rc = err_set(e, errno, "KVM_GET_LAPIC: %s", strerror(errno));
 		goto fail;

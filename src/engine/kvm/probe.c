@@ -29,7 +29,7 @@ enum {
 	RUN_MS = 30,
 	LOOP_INSNS = 8,  /* per turn of the loops below */
 	/* Emulation does a few thousand instructions per ms, interp tens of thousands, hardware millions. */
-	USABLE_PER_MS = 20000,
+	USABLE_PER_MS = 10000,
 };
 
 /* The guest's memory: 2 MiB identity mapped by one large page. */

@@ -275,7 +275,8 @@ void kvm_state_get(struct engine_cpu *c, struct x86_state *s)
 		s->mp = X86_MP_SHUTDOWN;
 	s->sipi_vector = (uint8_t)ev.sipi_vector;
 	s->sti_shadow = ev.interrupt.shadow & KVM_X86_SHADOW_INT_STI;
-	s->movss_shadow = ev.interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS;
+	/* AMD has one bit for both, KVM says both then */
+	s->movss_shadow = ev.interrupt.shadow == KVM_X86_SHADOW_INT_MOV_SS;
 	s->nmi_pending = ev.nmi.pending || atomic_load(&c->nmi);
 	s->nmi_blocked = ev.nmi.masked;
 }
