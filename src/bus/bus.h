@@ -48,8 +48,8 @@ struct bus *bus_new(void); /* exits when out of memory: set-up only */
 void bus_free(struct bus *b);
 
 /*
- * 0, -EEXIST on overlap, -EINVAL on an empty or wrapping range, -ENOMEM. dev is borrowed, and bus_reset()
- * reaches it from now on, once however many mappings it has.
+ * 0, -EEXIST on overlap, -EINVAL on an empty or wrapping range, -ENOMEM. dev is borrowed, and
+ * bus_reset() reaches it from now on, once however many mappings it has.
  */
 int bus_map(struct bus *b, enum bus_space sp, uint64_t base, uint64_t len,
 	const struct dev_ops *ops, void *dev);

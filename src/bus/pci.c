@@ -4,6 +4,7 @@
  * data ports (PCI Local Bus 3.0, 3.2.2.3.2), where only a 4-byte access reaches the address register.
  * There is bus 0 only; a function that does not exist reads all ones and swallows writes.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -134,6 +135,7 @@ static const struct dev_ops data_ops = {"pci-data", data_read, data_write, pci_r
 struct pci *pci_new(struct bus *b, uint64_t ecam_base, uint64_t ecam_size)
 {
 	struct pci *p = xcalloc(1, sizeof *p);
+	int rc;
 
 	put_u16(p->bridge.config + VENDOR_ID, 0x1b36);
 	put_u16(p->bridge.config + DEVICE_ID, 0x0008);
@@ -143,10 +145,8 @@ struct pci *pci_new(struct bus *b, uint64_t ecam_base, uint64_t ecam_size)
 	p->func[0][0] = &p->bridge;
 	bus_place(b, BUS_MMIO, ecam_base, ecam_size, &ecam_ops, p);
 	bus_place(b, BUS_PIO, DATA_PORT, 4, &data_ops, p);
-	if (bus_map_dword(b, ADDRESS_PORT, &address_ops, p)) {
-		/* four fit, and the board has this one */
-		abort();
-	}
+	rc = bus_map_dword(b, ADDRESS_PORT, &address_ops, p);
+	assert(!rc); /* the board has this one */
 	return p;
 }
 

@@ -66,7 +66,7 @@ static void test_controller(void)
 	assert(command(0x20) == 0x65);
 	outb(0x64, 0x65); /* its memory */
 	outb(0x60, 0x77);
-	assert(command(0x25) == 0x77);
+	assert(command(0x25) == 0x77 && command(0x3f) == 0);
 	outb(0x64, 0xa7);
 	assert(inb(0x64) & 8); /* a command was last */
 	outb(0x60, 0xee);
@@ -238,6 +238,10 @@ static void test_aux(void)
 	outb(0x64, 0xd4);
 	outb(0x60, 0xf2);
 	assert(aux.level && answer(AUX | TIMEOUT) == 0xfe && !aux.level);
+	ctr(0x67);
+	outb(0x64, 0xd4); /* turns the port on */
+	outb(0x60, 0xff);
+	assert(answer(AUX | TIMEOUT) == 0xfe && command(0x20) == 0x47);
 	empty();
 }
 

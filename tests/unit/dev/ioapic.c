@@ -100,6 +100,11 @@ static void test_registers(void)
 	wr(0x40, 0);
 	assert(rd(0x40) == 0 && rd(0xff) == 0 && rd(3) == 0);
 	assert(bus_read(fake_bus, BUS_MMIO, 0, IOAPIC_BASE + 0x20, 4) == 0);
+	/* parts of a register, and what lies beside it */
+	wr(0x11, 0xab000000);
+	assert(bus_read(fake_bus, BUS_MMIO, 0, IOAPIC_BASE + 0x13, 1) == 0xab);
+	assert(bus_read(fake_bus, BUS_MMIO, 0, IOAPIC_BASE, 4) == 0x11);
+	wr(0x11, 0);
 	/* only dwords write the window; the selector has 8 bits */
 	wr(0x10, MASKED);
 	bus_write(fake_bus, BUS_MMIO, 0, IOAPIC_BASE + 0x10, 0x55, 1);

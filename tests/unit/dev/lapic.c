@@ -206,6 +206,7 @@ static void test_modes(void)
 	/* in xAPIC mode no x2APIC MSR exists */
 	assert(rdmsr(1, 0x802, &v) == LAPIC_GP && wrmsr(1, 0x808, 0) == LAPIC_GP);
 	assert(rdmsr(1, 0x7ff, &v) == LAPIC_UNKNOWN && wrmsr(1, 0x900, 0) == LAPIC_UNKNOWN);
+	assert(rdmsr(1, 0x800, &v) == LAPIC_GP && wrmsr(1, 0x8ff, 0) == LAPIC_GP);
 	/* off: the page is gone, what was set is lost, CR8 remains */
 	wr(1, TPR, 0x30);
 	wr(1, LVT_ERROR, 0x40);

@@ -70,6 +70,7 @@ static uint8_t isr(uint16_t port)
 
 static void test_basic(void)
 {
+	assert(inb(0x21) == 0xff && inb(0xa1) == 0xff); /* at power-on */
 	bus_reset(fake_bus);
 	assert(inb(0x21) == 0xff && inb(0xa1) == 0xff);
 	pulse(1);
@@ -224,6 +225,11 @@ static void test_level(void)
 	assert(ack() == 0x35);
 	outb(0x20, 0x20);
 	assert(intr && ack() == 0x35); /* still high */
+	outb(0x20, 0x20);
+	outb(0x4d0, 0); /* an edge now, and none has come */
+	assert(!intr);
+	outb(0x4d0, 0xff);
+	assert(intr && ack() == 0x35);
 	line(5, false);
 	outb(0x20, 0x20);
 	assert(!intr);

@@ -102,6 +102,12 @@ static void test_uip(void)
 static void test_set(void)
 {
 	fresh();
+	/* held from the moment of SET, whenever the time was read last */
+	rd(0);
+	fake_advance(7 * S);
+	wr(0x0b, 0x82);
+	assert(time_is(0x22, 0x13, 0x27));
+	fresh();
 	/* as a driver does it */
 	wr(0x0b, 0x82);
 	fake_advance(5 * S);
@@ -122,6 +128,14 @@ static void test_set(void)
 	wr(4, 0x07);
 	wr(2, 0x30);
 	assert(time_is(0x07, 0x30, 0x00));
+	/* an alarm is no time: setting one does not throw away the fraction of the second */
+	fake_advance(900 * MS);
+	for (uint8_t r = 1; r <= 5; r += 2)
+		wr(r, 0x59);
+	assert(time_is(0x07, 0x30, 0x00) && rd(1) == 0x59 && rd(3) == 0x59 && rd(5) == 0x59);
+	fake_advance(100 * MS);
+	assert(time_is(0x07, 0x30, 0x01));
+	wr(0, 0x00);
 	/* goes with the host's clock */
 	fake_wall += 3600 * (int64_t)S;
 	assert(time_is(0x08, 0x30, 0x00));
