@@ -26,26 +26,46 @@
 #include "vm/machine.h"
 
 /*
- * What husk-vmm does after start. Memory: malloc for boot payloads, thread stacks, the code arena (mapped before, so no
- * PROT_EXEC from here on).
+ * What husk-vmm does after start. Memory: malloc for boot payloads, thread stacks; guest RAM's pages are given back
+ * with madvise. The code arena is mapped before, so nothing becomes executable from here on.
  */
-#define ANY(name)         {SYS_##name, -1, 0, 0}
-#define ONLY(name, i, mask, v) {SYS_##name, i, mask, v}
 static const struct sandbox_syscall vmm_syscalls[] = {
-	ANY(read), ANY(write), ANY(writev), ANY(close), ANY(recvfrom), ANY(sendto), ANY(recvmsg), ANY(sendmsg),
-	ANY(epoll_wait), ANY(epoll_pwait), ANY(epoll_ctl), ANY(timerfd_settime), ANY(futex), ANY(sched_yield),
-	ANY(clock_gettime), ANY(clock_nanosleep), ANY(nanosleep), ANY(gettimeofday), ANY(time), ANY(getrandom), ANY(brk), ANY(munmap), ANY(mremap),
-	ANY(madvise), ANY(fallocate), ANY(exit), ANY(exit_group), ANY(rt_sigreturn), ANY(rt_sigprocmask),
-	ANY(set_robust_list), ANY(rseq), ANY(gettid), ANY(getpid), ANY(restart_syscall), ANY(membarrier),
-	ANY(sched_getaffinity), ANY(getcpu),
-	ANY(fstat), ANY(newfstatat),
-	ONLY(mmap, 2, PROT_EXEC, 0), ONLY(mprotect, 2, PROT_EXEC, 0),
-	/* threads, not processes; clone3 is refused with ENOSYS, which makes the C library use clone */
-	ONLY(clone, 0, CLONE_THREAD | CLONE_VM | CLONE_NEWUSER | CLONE_NEWNS, CLONE_THREAD | CLONE_VM),
-	ANY(ioctl), /* KVM_RUN and its relatives; without KVM no descriptor takes any that matters */
-	ANY(rt_sigaction), ANY(tgkill), ANY(rt_sigtimedwait),
-	{-1, -1, 0, 0},
+	SANDBOX_RUNTIME, SANDBOX_MEMORY, SANDBOX_THREADS, SANDBOX_ALLOW(SYS_read), SANDBOX_ALLOW(SYS_write),
+	SANDBOX_ALLOW(SYS_recvfrom), SANDBOX_ALLOW(SYS_sendto), SANDBOX_ALLOW(SYS_epoll_wait),
+	SANDBOX_ALLOW(SYS_epoll_ctl), SANDBOX_ALLOW(SYS_timerfd_settime), SANDBOX_ALLOW(SYS_close),
+	/* glibc's stdio asks what stderr is */
+	SANDBOX_ALLOW(SYS_fstat), SANDBOX_ALLOW(SYS_newfstatat), SANDBOX_ALLOW(SYS_fallocate),
+	/* KVM's descriptors; without KVM there is none that takes an ioctl worth having */
+	SANDBOX_ALLOW(SYS_ioctl), SANDBOX_ALLOW(SYS_rt_sigtimedwait), SANDBOX_ALLOW(SYS_membarrier),
+	SANDBOX_END,
 };
+
+enum { MAX_FDS = 1024 };
+
+/* All descriptors but 0 to 2 and those named on the command line are strangers: they go before we start. */
+static void close_strangers(const int *keep, unsigned n)
+{
+	for (int fd = 3; fd < MAX_FDS; fd++) {
+		bool wanted = false;
+
+		for (unsigned i = 0; i < n; i++)
+			wanted |= keep[i] == fd;
+		if (!wanted)
+			close(fd);
+	}
+	close_range(MAX_FDS, ~0u, 0);
+}
+
+/* What is open then was opened by us: epoll, timers, guest RAM, KVM. */
+static void list_fds(int *list)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < MAX_FDS && n < MAX_FDS - 1; fd++)
+		if (fcntl(fd, F_GETFD) >= 0)
+			list[n++] = fd;
+	list[n] = -1;
+}
 
 static void usage(FILE *f)
 {
@@ -117,9 +137,12 @@ static void ready_text(char *buf, size_t len, const struct machine *m, const str
 	size_t n = (size_t)snprintf(buf, len, "engine=%s\nengine_why=%s\nboot=%s\n", machine_engine(m),
 		machine_engine_why(m), note);
 
-	for (unsigned i = 0; i < SANDBOX_NSTAGES && n < len; i++)
-		n += (size_t)snprintf(buf + n, len - n, "sandbox=%s\t%s\t%s\n", sandbox_stage_name((enum sandbox_stage)i),
-			r->stage[i].code ? "no" : "ok", r->stage[i].text);
+	for (unsigned i = 0; i < SANDBOX_NSTAGES && n < len; i++) {
+		char line[200];
+
+		sandbox_report_format(r, (enum sandbox_stage)i, line);
+		n += (size_t)snprintf(buf + n, len - n, "sandbox=%s\n", line);
+	}
 }
 
 static uint64_t number(const char *name, const char *s, uint64_t max)
@@ -148,7 +171,8 @@ int main(int argc, char **argv)
 		{"help", 0, NULL, OPT_HELP}, {NULL, 0, NULL, 0}};
 	struct machine_config c = {.name = "guest", .memory = 512 * MIB, .ncpus = 1, .engine = "auto",
 		.append = "", .control_fd = -1, .serial_fd = -1};
-	int kernel_fd = -1, initrd_fd = -1, o, keep[5] = {0, 1, 2, -1, -1};
+	int kernel_fd = -1, initrd_fd = -1, o;
+	static int fds[MAX_FDS];
 	char text[512], append[8192], ready[VMM_TEXT_MAX];
 	struct sandbox_report report;
 	struct machine *m = NULL;
@@ -214,6 +238,7 @@ int main(int argc, char **argv)
 		return VMM_EXIT_USAGE;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	close_strangers((int[]){c.control_fd, c.serial_fd, kernel_fd, initrd_fd}, 4);
 	if (c.control_fd >= 0)
 		prctl(PR_SET_PDEATHSIG, SIGKILL); /* the supervisor's death must not leave a guest behind */
 	prctl(PR_SET_NAME, "husk-vmm");
@@ -226,17 +251,16 @@ int main(int argc, char **argv)
 	if (map_file("the kernel", kernel_fd, &c.kernel, &c.kernel_len, &e) ||
 		(initrd_fd >= 0 && map_file("the initrd", initrd_fd, &c.initrd, &c.initrd_len, &e)))
 		return fail(c.control_fd, &e);
+	close(kernel_fd);
+	if (initrd_fd >= 0)
+		close(initrd_fd);
 	if (machine_new(&m, &c, &e))
 		return fail(c.control_fd, &e);
-	(void)keep;
-	{
-		static const struct sandbox_policy policy = {
-			.program = "husk-vmm", .syscalls = vmm_syscalls, .keep_fds = NULL};
-
-		if (sandbox_enter(&policy, &report, &e)) {
-			err_prefix(&e, "cannot lock itself in");
-			return fail(c.control_fd, &e);
-		}
+	list_fds(fds);
+	if (sandbox_enter(&(struct sandbox_policy){.program = "husk-vmm", .syscalls = vmm_syscalls, .keep_fds = fds},
+		    &report, &e)) {
+		err_prefix(&e, "husk-vmm cannot lock itself in");
+		return fail(c.control_fd, &e);
 	}
 	if (machine_boot(m, &note, &e))
 		return fail(c.control_fd, &e);

@@ -203,6 +203,7 @@ static inline noreturn void raise_ud(struct engine_cpu *c)
 /* ---- memory (mem.c) ---- */
 uint64_t mem_load_slow(struct engine_cpu *c, uint64_t lin, unsigned size, unsigned seg);
 void mem_store_slow(struct engine_cpu *c, uint64_t lin, uint64_t v, unsigned size, unsigned seg);
+void mem_check_align(struct engine_cpu *c, uint64_t lin, unsigned size); /* #AC; size: a power of two */
 void *mem_rmw_slow(struct engine_cpu *c, uint64_t lin, unsigned size, unsigned seg);
 void mem_rmw_finish(struct engine_cpu *c);
 void mem_rmw_abort(struct engine_cpu *c); /* a fault or restart came in between */
@@ -255,9 +256,23 @@ const struct iop *op_goto(struct engine_cpu *c, uint64_t rip);
 
 /* ---- inline parts of the hot path ---- */
 
+/*
+ * Goes on to the next instruction. The compiler makes a jump of it, so that each function has an indirect
+ * jump of its own for the branch predictor; where it does not, the stack grows by one block at most.
+ */
+static inline const struct iop *op_next(struct engine_cpu *c, const struct iop *op)
+{
+	return op[1].fn(c, op + 1);
+}
+
+/*
+ * Neighbouring pages must never share an entry: the fast paths compare the tag with the page of the last byte
+ * only, and an access from the page before would find it. A sum moves on by one or two per page; with
+ * exclusive-or the entries of 1ffff and 20000 would be the same.
+ */
 static inline unsigned tlb_index(uint64_t lin)
 {
-	return (unsigned)((lin >> 12) ^ (lin >> (12 + TLB_BITS))) & (TLB_SIZE - 1);
+	return (unsigned)((lin >> 12) + (lin >> (12 + TLB_BITS))) & (TLB_SIZE - 1);
 }
 
 #define MEM_ACCESSORS(bits)                                                                        \

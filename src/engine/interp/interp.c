@@ -7,7 +7,7 @@
  * to the C function that is its meaning (struct iop). A block is found by the physical address of its
  * first byte and the mode; in front of that stands a table by virtual address (jc), which dies as a
  * whole when address translation may have changed (jc_gen). Direct branches inside a page are linked.
- * Running a block is a loop of indirect calls: op = op->fn(c, op).
+ * A function goes on to the next one by a tail call (op_next()), or returns NULL at the block's end.
  *
  * RIP is not kept up to date inside a block: gpr[R_PC] holds the offset of the block's start, and
  * each iop the distance to the next instruction. A function that may fault sets c->op before it takes a slow
@@ -394,7 +394,6 @@ static void step(struct engine_cpu *c)
 	const bool shadow = c->s.sti_shadow || c->s.movss_shadow, tf = c->s.rflags & X86_TF;
 	const bool rf = c->s.rflags & X86_RF;
 	uint64_t lin, bits = 0;
-	const struct iop *op;
 	struct block *b;
 
 	if (c->dr_exec && !c->s.movss_shadow && exec_breakpoint(c))
@@ -410,10 +409,7 @@ static void step(struct engine_cpu *c)
 	c->block = b;
 	c->s.gpr[R_PC] = c->rip;
 	c->ninsns++;
-	op = b->ops;
-	do
-		op = op->fn(c, op);
-	while (op);
+	b->ops[0].fn(c, b->ops);
 	c->op = NULL;
 	c->in_single = false;
 	c->single = false;
@@ -486,15 +482,11 @@ static void loop(struct engine_cpu *c)
 		}
 		b = block_find(c, c->rip);
 		for (;;) {
-			const struct iop *op = b->ops;
-
 			c->block = b;
 			c->s.gpr[R_PC] = c->rip;
 			c->nblocks++;
 			c->ninsns += b->nops;
-			do
-				op = op->fn(c, op);
-			while (op);
+			b->ops[0].fn(c, b->ops);
 			if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed) & c->attn_mask) ||
 				unlikely(c->s.mp != X86_MP_RUN) || unlikely(must_step(c)))
 				break;

@@ -167,7 +167,7 @@ static void check_watch(struct engine_cpu *c, uint64_t lin, unsigned size, bool 
 	}
 }
 
-static void check_align(struct engine_cpu *c, uint64_t lin, unsigned size)
+void mem_check_align(struct engine_cpu *c, uint64_t lin, unsigned size)
 {
 	if (c->mmu == MMU_CHECKED && lin & (size - 1) && c->cpl == 3 && c->s.rflags & X86_AC &&
 		c->s.cr0 & X86_CR0_AM)
@@ -270,7 +270,7 @@ uint64_t mem_load_slow(struct engine_cpu *c, uint64_t lin, unsigned size, unsign
 	uint64_t v = 0;
 
 	check_canonical(c, lin, seg);
-	check_align(c, lin, size);
+	mem_check_align(c, lin, size);
 	p[0] = translate(c, lin, X86_READ, false);
 	if (first == size) {
 		v = host_read(c, &p[0], size);
@@ -293,7 +293,7 @@ void mem_store_slow(struct engine_cpu *c, uint64_t lin, uint64_t v, unsigned siz
 	struct place p[2];
 
 	check_canonical(c, lin, seg);
-	check_align(c, lin, size);
+	mem_check_align(c, lin, size);
 	p[0] = translate(c, lin, X86_WRITE, false);
 	if (first == size) {
 		code_guard(c, &p[0], size);
@@ -387,7 +387,7 @@ void *mem_rmw_slow(struct engine_cpu *c, uint64_t lin, unsigned size, unsigned s
 	c->rmw_size = (uint8_t)size;
 	c->rmw_first = (uint8_t)first;
 	check_canonical(c, lin, seg);
-	check_align(c, lin, size);
+	mem_check_align(c, lin, size);
 	p[0] = translate(c, lin, X86_WRITE, false);
 	if (first < size) {
 		check_canonical(c, lin + first, seg);

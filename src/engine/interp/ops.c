@@ -247,39 +247,39 @@ SOP(op_callind)
 	SOP(op_mov_rr##bits)                                                                       \
 	{                                                                                          \
 		SET_DST(bits, RS(bits));                                                           \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_mov_ri##bits)                                                                       \
 	{                                                                                          \
 		SET_DST(bits, op->imm);                                                            \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_mov_rm##bits)                                                                       \
 	{                                                                                          \
 		SET_DST(bits, mem_ld##bits(c, op, op_lin(c, op, bits / 8, false)));                \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_mov_mr##bits)                                                                       \
 	{                                                                                          \
 		mem_st##bits(c, op, op_lin(c, op, bits / 8, true), RS(bits));                      \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_mov_mi##bits)                                                                       \
 	{                                                                                          \
 		mem_st##bits(c, op, op_lin(c, op, bits / 8, true), (uint##bits##_t)op->imm);       \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_cmov_rr##bits)                                                                      \
 	{                                                                                          \
 		uint##bits##_t v = RS(bits);                                                       \
 		SET_DST(bits, cond(c->fl, op->cc) ? v : RD(bits));                                 \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_cmov_rm##bits)                                                                      \
 	{                                                                                          \
 		uint##bits##_t v = mem_ld##bits(c, op, op_lin(c, op, bits / 8, false));            \
 		SET_DST(bits, cond(c->fl, op->cc) ? v : RD(bits));                                 \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}
 MOVES(8)
 MOVES(16)
@@ -296,22 +296,22 @@ static iop_fn *const mov_rr[4] = BY_SIZE(op_mov_rr), *const mov_ri[4] = BY_SIZE(
 	SOP(op_movzx_rr##dbits##_##sbits)                                                          \
 	{                                                                                          \
 		SET_DST(dbits, RS(sbits));                                                         \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_movzx_rm##dbits##_##sbits)                                                          \
 	{                                                                                          \
 		SET_DST(dbits, mem_ld##sbits(c, op, op_lin(c, op, sbits / 8, false)));             \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_movsx_rr##dbits##_##sbits)                                                          \
 	{                                                                                          \
 		SET_DST(dbits, (int##sbits##_t)RS(sbits));                                         \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_movsx_rm##dbits##_##sbits)                                                          \
 	{                                                                                          \
 		SET_DST(dbits, (int##sbits##_t)mem_ld##sbits(c, op, op_lin(c, op, sbits / 8, false))); \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}
 EXTEND(16, 8)
 EXTEND(16, 16)
@@ -330,22 +330,22 @@ static iop_fn *const movzx_rr[3][3] = EXT_ROW(op_movzx_rr), *const movzx_rm[3][3
 SOP(op_lea16)
 {
 	SET_DST(16, op_off(c, op));
-	return op + 1;
+	return op_next(c, op);
 }
 SOP(op_lea32)
 {
 	SET_DST(32, op_off(c, op));
-	return op + 1;
+	return op_next(c, op);
 }
 SOP(op_lea64)
 {
 	SET_DST(64, op_off(c, op));
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_nop)
 {
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_pause)
@@ -360,32 +360,32 @@ SOP(op_pause)
 	SOP(op_##name##_rr##bits)                                                                  \
 	{                                                                                          \
 		SET_DST(bits, fn##bits(RD(bits), RS(bits), &c->fl));                               \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_##name##_ri##bits)                                                                  \
 	{                                                                                          \
 		SET_DST(bits, fn##bits(RD(bits), (uint##bits##_t)op->imm, &c->fl));                \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_##name##_rm##bits)                                                                  \
 	{                                                                                          \
 		uint##bits##_t v = mem_ld##bits(c, op, op_lin(c, op, bits / 8, false));            \
 		SET_DST(bits, fn##bits(RD(bits), v, &c->fl));                                      \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_##name##_mr##bits)                                                                  \
 	{                                                                                          \
 		any_u##bits *p = mem_rmw##bits(c, op, op_lin(c, op, bits / 8, true));              \
 		p->v = fn##bits(p->v, RS(bits), &c->fl);                                           \
 		mem_rmw_done(c);                                                                   \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_##name##_mi##bits)                                                                  \
 	{                                                                                          \
 		any_u##bits *p = mem_rmw##bits(c, op, op_lin(c, op, bits / 8, true));              \
 		p->v = fn##bits(p->v, (uint##bits##_t)op->imm, &c->fl);                            \
 		mem_rmw_done(c);                                                                   \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_##name##_lr##bits)                                                                  \
 	{                                                                                          \
@@ -395,7 +395,7 @@ SOP(op_pause)
 		alu_lock_##name##bits(p, RS(bits), &c->fl);                                        \
 		mem_rmw_done(c);                                                                   \
 		c->locked = false;                                                                 \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_##name##_li##bits)                                                                  \
 	{                                                                                          \
@@ -405,37 +405,37 @@ SOP(op_pause)
 		alu_lock_##name##bits(p, (uint##bits##_t)op->imm, &c->fl);                         \
 		mem_rmw_done(c);                                                                   \
 		c->locked = false;                                                                 \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}
 /* CMP and TEST: no result */
 #define CMP_FORMS(name, fn, bits)                                                                  \
 	SOP(op_##name##_rr##bits)                                                                  \
 	{                                                                                          \
 		fn##bits(RD(bits), RS(bits), &c->fl);                                              \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_##name##_ri##bits)                                                                  \
 	{                                                                                          \
 		fn##bits(RD(bits), (uint##bits##_t)op->imm, &c->fl);                               \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_##name##_rm##bits)                                                                  \
 	{                                                                                          \
 		uint##bits##_t v = mem_ld##bits(c, op, op_lin(c, op, bits / 8, false));            \
 		fn##bits(RD(bits), v, &c->fl);                                                     \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_##name##_mr##bits)                                                                  \
 	{                                                                                          \
 		uint##bits##_t v = mem_ld##bits(c, op, op_lin(c, op, bits / 8, false));            \
 		fn##bits(v, RS(bits), &c->fl);                                                     \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_##name##_mi##bits)                                                                  \
 	{                                                                                          \
 		uint##bits##_t v = mem_ld##bits(c, op, op_lin(c, op, bits / 8, false));            \
 		fn##bits(v, (uint##bits##_t)op->imm, &c->fl);                                      \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}
 #define FOUR(m, name, fn) m(name, fn, 8) m(name, fn, 16) m(name, fn, 32) m(name, fn, 64)
 FOUR(ALU_FORMS, add, alu_add)
@@ -464,14 +464,14 @@ static iop_fn *const alu_fns[9][SH_COUNT][4] = {ALU_ROW(add), ALU_ROW(or), ALU_R
 	SOP(op_##name##_r##bits)                                                                   \
 	{                                                                                          \
 		SET_DST(bits, alu_##name##bits(RD(bits), &c->fl));                                 \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_##name##_m##bits)                                                                   \
 	{                                                                                          \
 		any_u##bits *p = mem_rmw##bits(c, op, op_lin(c, op, bits / 8, true));              \
 		p->v = alu_##name##bits(p->v, &c->fl);                                             \
 		mem_rmw_done(c);                                                                   \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_##name##_l##bits)                                                                   \
 	{                                                                                          \
@@ -481,7 +481,7 @@ static iop_fn *const alu_fns[9][SH_COUNT][4] = {ALU_ROW(add), ALU_ROW(or), ALU_R
 		alu_lock_##name##bits(p, &c->fl);                                                  \
 		mem_rmw_done(c);                                                                   \
 		c->locked = false;                                                                 \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}
 /* NOT leaves the flags alone; the LOCK form's flag word is simply written back as it was */
 #define alu_not_def(bits)                                                                          \
@@ -502,14 +502,14 @@ FOUR1(neg)
 	SOP(op_not_r##bits)                                                                        \
 	{                                                                                          \
 		SET_DST(bits, alu_not##bits(RD(bits), &c->fl));                                    \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_not_m##bits)                                                                        \
 	{                                                                                          \
 		any_u##bits *p = mem_rmw##bits(c, op, op_lin(c, op, bits / 8, true));              \
 		p->v = alu_not##bits(p->v, &c->fl);                                                \
 		mem_rmw_done(c);                                                                   \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}                                                                                          \
 	SOP(op_not_l##bits)                                                                        \
 	{                                                                                          \
@@ -520,7 +520,7 @@ FOUR1(neg)
 		alu_lock_not##bits(p, &fl);                                                        \
 		mem_rmw_done(c);                                                                   \
 		c->locked = false;                                                                 \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}
 NOT(8)
 NOT(16)
@@ -595,6 +595,51 @@ static unsigned shift_count(const struct engine_cpu *c, const struct iop *op)
 					       : (uint8_t)op->insn->imm;
 }
 
+static void *rmw_any(struct engine_cpu *c, const struct iop *op, uint64_t lin, unsigned size)
+{
+	switch (size) {
+	case 1:
+		return mem_rmw8(c, op, lin);
+	case 2:
+		return mem_rmw16(c, op, lin);
+	case 4:
+		return mem_rmw32(c, op, lin);
+	default:
+		return mem_rmw64(c, op, lin);
+	}
+}
+
+static uint64_t get_size(const void *p, unsigned size)
+{
+	switch (size) {
+	case 1:
+		return *(const uint8_t *)p;
+	case 2:
+		return get_u16(p);
+	case 4:
+		return get_u32(p);
+	default:
+		return get_u64(p);
+	}
+}
+
+static void put_size(void *p, unsigned size, uint64_t v)
+{
+	switch (size) {
+	case 1:
+		*(uint8_t *)p = (uint8_t)v;
+		break;
+	case 2:
+		put_u16(p, (uint16_t)v);
+		break;
+	case 4:
+		put_u32(p, (uint32_t)v);
+		break;
+	default:
+		put_u64(p, v);
+	}
+}
+
 SOP(op_shift)
 {
 	const struct x86_insn *i = op->insn;
@@ -603,22 +648,20 @@ SOP(op_shift)
 	if (!i->is_mem) {
 		reg_put(c, op->dst, size, shift(i->op, size, reg_get(c, op->dst, size), n, &c->fl));
 	} else {
-		uint64_t lin = op_lin(c, op, size, true), v;
-		uint32_t fl = c->fl;
-
 		/* written even when the count is 0: the permission is needed then, too */
-		v = shift(i->op, size, load(c, op, lin, size), n, &fl);
-		store(c, op, lin, size, v);
-		c->fl = fl;
+		void *p = rmw_any(c, op, op_lin(c, op, size, true), size);
+
+		put_size(p, size, shift(i->op, size, get_size(p, size), n, &c->fl));
+		mem_rmw_done(c);
 	}
-	return op + 1;
+	return op_next(c, op);
 }
 
 #define SHIFT_RI(name, kind, bits)                                                                 \
 	SOP(op_##name##_ri##bits)                                                                  \
 	{                                                                                          \
 		SET_DST(bits, alu_##name##bits(RD(bits), (uint8_t)op->imm, &c->fl));               \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}
 SHIFT_RI(shl, X86_OP_SHL, 32)
 SHIFT_RI(shl, X86_OP_SHL, 64)
@@ -631,14 +674,15 @@ SOP(op_shld)
 {
 	const struct x86_insn *i = op->insn;
 	unsigned size = i->opsize, n = i->form == X86_F_RM_CL ? (uint8_t)c->s.gpr[X86_RCX] : (uint8_t)i->imm;
-	uint64_t lin = 0, v, src = reg_get(c, i->reg * 8u, size);
+	uint64_t v, src = reg_get(c, i->reg * 8u, size);
 	bool left = i->op == X86_OP_SHLD;
 	uint32_t fl = c->fl;
+	void *p = NULL;
 
 	n &= size == 8 ? 63 : 31;
 	if (i->is_mem) {
-		lin = op_lin(c, op, size, true);
-		v = load(c, op, lin, size);
+		p = rmw_any(c, op, op_lin(c, op, size, true), size);
+		v = get_size(p, size);
 	} else {
 		v = reg_get(c, op->dst, size);
 	}
@@ -656,12 +700,14 @@ SOP(op_shld)
 			v = left ? alu_shld64(v, src, (uint8_t)n, &fl) : alu_shrd64(v, src, (uint8_t)n, &fl);
 		}
 	}
-	if (i->is_mem)
-		store(c, op, lin, size, v);
-	else
+	if (i->is_mem) {
+		put_size(p, size, v);
+		mem_rmw_done(c);
+	} else {
 		reg_put(c, op->dst, size, v);
+	}
 	c->fl = fl;
-	return op + 1;
+	return op_next(c, op);
 }
 
 /* ---- multiply, divide ---- */
@@ -714,7 +760,7 @@ SOP(op_mul1)
 		*d = hi;
 	}
 	}
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_imul2)
@@ -734,7 +780,7 @@ SOP(op_imul2)
 		v = alu_imul64(old, v, &c->fl);
 	}
 	reg_put(c, i->reg * 8u, i->opsize, v);
-	return op + 1;
+	return op_next(c, op);
 }
 
 static noreturn void raise_de(struct engine_cpu *c, const struct iop *op)
@@ -770,7 +816,7 @@ SOP(op_div)
 			*a = (uint64_t)q;
 			*d = (uint64_t)(n % s);
 		}
-		return op + 1;
+		return op_next(c, op);
 	}
 	if (!sign) {
 		uint64_t n, bits = i->opsize * 8u;
@@ -809,7 +855,7 @@ SOP(op_div)
 		reg_put(c, X86_RAX * 8, i->opsize, (uint64_t)q);
 		reg_put(c, i->opsize == 1 ? 1 : X86_RDX * 8, i->opsize, (uint64_t)r);
 	}
-	return op + 1;
+	return op_next(c, op);
 }
 
 /* ---- exchange ---- */
@@ -824,7 +870,7 @@ SOP(op_xchg)
 		v = reg_get(c, op->dst, size);
 		reg_put(c, op->dst, size, reg_get(c, op->src, size));
 		reg_put(c, op->src, size, v);
-		return op + 1;
+		return op_next(c, op);
 	}
 	c->locked = true;
 	switch (size) {
@@ -861,21 +907,7 @@ SOP(op_xchg)
 	mem_rmw_done(c);
 	c->locked = false;
 	reg_put(c, op->src, size, v);
-	return op + 1;
-}
-
-static void *rmw_any(struct engine_cpu *c, const struct iop *op, uint64_t lin, unsigned size)
-{
-	switch (size) {
-	case 1:
-		return mem_rmw8(c, op, lin);
-	case 2:
-		return mem_rmw16(c, op, lin);
-	case 4:
-		return mem_rmw32(c, op, lin);
-	default:
-		return mem_rmw64(c, op, lin);
-	}
+	return op_next(c, op);
 }
 
 SOP(op_xadd)
@@ -903,7 +935,7 @@ SOP(op_xadd)
 		}
 		reg_put(c, op->src, size, old);
 		reg_put(c, op->dst, size, src);
-		return op + 1;
+		return op_next(c, op);
 	}
 	c->locked = i->pfx & X86_PFX_LOCK;
 	p = rmw_any(c, op, op_lin(c, op, size, true), size);
@@ -930,19 +962,18 @@ SOP(op_xadd)
 	c->locked = false;
 	c->fl = (uint16_t)f;
 	reg_put(c, op->src, size, old);
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_cmpxchg)
 {
 	const struct x86_insn *i = op->insn;
 	unsigned size = i->opsize;
-	uint64_t acc = reg_get(c, X86_RAX * 8, size), src = reg_get(c, op->src, size), old = acc, f = c->fl;
+	uint64_t acc = reg_get(c, X86_RAX * 8, size), src = reg_get(c, op->src, size), old = acc, f = c->fl, dst;
 	void *p;
 
 	if (!i->is_mem) {
-		uint64_t dst = reg_get(c, op->dst, size);
-
+		dst = reg_get(c, op->dst, size);
 		p = &dst;
 		goto run;
 run_done:
@@ -950,12 +981,10 @@ run_done:
 		if (c->fl & FL_ZF) {
 			reg_put(c, op->dst, size, src);
 		} else {
+			/* the destination is not touched, not even the upper half of a 32-bit one */
 			reg_put(c, X86_RAX * 8, size, old);
-			/* a 32-bit destination is written even when it stays the same */
-			if (size == 4)
-				reg_put(c, op->dst, size, dst);
 		}
-		return op + 1;
+		return op_next(c, op);
 	}
 	c->locked = i->pfx & X86_PFX_LOCK;
 	p = rmw_any(c, op, op_lin(c, op, size, true), size);
@@ -986,7 +1015,7 @@ run:
 	c->fl = (uint16_t)f;
 	if (!(c->fl & FL_ZF))
 		reg_put(c, X86_RAX * 8, size, old);
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_cmpxchg8b)
@@ -1031,7 +1060,7 @@ SOP(op_cmpxchg8b)
 	}
 	c->locked = false;
 	c->fl = ok ? c->fl | FL_ZF : c->fl & ~(uint32_t)FL_ZF;
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_bswap)
@@ -1042,7 +1071,7 @@ SOP(op_bswap)
 		SET_DST(32, __builtin_bswap32(RD(32)));
 	else
 		RD(16) = 0; /* undefined by the manual; what processors do */
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_movbe)
@@ -1058,7 +1087,7 @@ SOP(op_movbe)
 		rm_put(c, op, i->opsize, v);
 	else
 		reg_put(c, i->reg * 8u, i->opsize, v);
-	return op + 1;
+	return op_next(c, op);
 }
 
 /* ---- stack ---- */
@@ -1069,7 +1098,7 @@ SOP(op_push64)
 
 	mem_st64(c, op, sp, RD(64));
 	c->s.gpr[X86_RSP] = sp;
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_pop64)
@@ -1078,7 +1107,7 @@ SOP(op_pop64)
 
 	c->s.gpr[X86_RSP] = sp + 8;
 	RD(64) = v;
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_push)
@@ -1089,7 +1118,7 @@ SOP(op_push)
 	v = i->form == X86_F_I ? (uint64_t)i->imm : rm_get(c, op, i->opsize);
 	stack_push(c, op, &sp, i->opsize, v);
 	stack_commit(c, sp);
-	return op + 1;
+	return op_next(c, op);
 }
 
 /* POP to memory computes its address after RSP was incremented. */
@@ -1101,7 +1130,7 @@ SOP(op_pop)
 	if (!i->is_mem) {
 		stack_commit(c, sp);
 		reg_put(c, op->dst, i->opsize, v);
-		return op + 1;
+		return op_next(c, op);
 	}
 	c->s.gpr[X86_RSP] = sp;
 	lin = op_off(c, op);
@@ -1109,7 +1138,7 @@ SOP(op_pop)
 	lin = op->flat ? lin : seg_lin(c, op, op->seg, lin, i->opsize, true);
 	store(c, op, lin, i->opsize, v);
 	stack_commit(c, sp);
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_pusha)
@@ -1121,7 +1150,7 @@ SOP(op_pusha)
 	for (unsigned k = 0; k < 8; k++)
 		stack_push(c, op, &sp, i->opsize, reg_get(c, k * 8, i->opsize));
 	stack_commit(c, sp);
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_popa)
@@ -1135,7 +1164,7 @@ SOP(op_popa)
 		if (k != X86_RSP)
 			reg_put(c, k * 8, i->opsize, v[k]);
 	stack_commit(c, sp);
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_enter)
@@ -1163,7 +1192,7 @@ SOP(op_enter)
 	mem_probe_write(c, seg_lin(c, op, X86_SS, sp & mask, 1, true), 1, X86_SS);
 	reg_put(c, X86_RBP * 8, size, frame);
 	stack_commit(c, sp);
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_leave)
@@ -1175,7 +1204,7 @@ SOP(op_leave)
 	v = stack_pop(c, op, &sp, i->opsize);
 	stack_commit(c, sp);
 	reg_put(c, X86_RBP * 8, i->opsize, v);
-	return op + 1;
+	return op_next(c, op);
 }
 
 /* ---- bits ---- */
@@ -1255,7 +1284,7 @@ SOP(op_bt)
 		}
 	}
 	c->fl = old ? c->fl | FL_CF : c->fl & ~(uint32_t)FL_CF;
-	return op + 1;
+	return op_next(c, op);
 }
 
 #define SCAN(name)                                                                                 \
@@ -1275,7 +1304,7 @@ SOP(op_bt)
 			v = alu_##name##64(old, v, &c->fl);                                        \
 		}                                                                                  \
 		reg_put(c, i->reg * 8u, i->opsize, v);                                             \
-		return op + 1;                                                                     \
+		return op_next(c, op);                                                                     \
 	}
 SCAN(tzcnt)
 SCAN(lzcnt)
@@ -1300,7 +1329,7 @@ SOP(op_bsf)
 	}
 	if (v)
 		reg_put(c, i->reg * 8u, i->opsize, r);
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_adcx)
@@ -1322,7 +1351,7 @@ SOP(op_adcx)
 	}
 	reg_put(c, i->reg * 8u, i->opsize, r);
 	c->fl = out ? c->fl | bit : c->fl & ~bit;
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_crc32)
@@ -1344,7 +1373,7 @@ SOP(op_crc32)
 		__asm__("crc32q %1, %0" : "+r"(crc) : "r"(v));
 	}
 	reg_put(c, i->reg * 8u, 8, (uint32_t)crc);
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_bmi)
@@ -1412,7 +1441,7 @@ SOP(op_bmi)
 	}
 	reg_put(c, dst * 8u, size, r);
 	c->fl = fl;
-	return op + 1;
+	return op_next(c, op);
 }
 
 /* ---- small ones ---- */
@@ -1425,7 +1454,7 @@ SOP(op_setcc)
 		mem_st8(c, op, op_lin(c, op, 1, true), v);
 	else
 		RD(8) = v;
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_cbw)
@@ -1436,7 +1465,7 @@ SOP(op_cbw)
 		op->size == 8 ? (uint64_t)(int32_t)a
 			: op->size == 4 ? (uint64_t)(int16_t)a
 					: (uint64_t)(int8_t)a);
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_cwd)
@@ -1445,7 +1474,7 @@ SOP(op_cwd)
 	bool neg = op->size == 8 ? a >> 63 : op->size == 4 ? a >> 31 & 1 : a >> 15 & 1;
 
 	reg_put(c, X86_RDX * 8, op->size, neg ? ~0ull : 0);
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_xlat)
@@ -1454,25 +1483,25 @@ SOP(op_xlat)
 	uint64_t off = (c->s.gpr[X86_RBX] + (uint8_t)c->s.gpr[X86_RAX]) & op->amask;
 
 	reg_put(c, 0, 1, mem_ld8(c, op, seg_lin(c, op, i->seg, off, 1, false)));
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_lahf)
 {
 	*reg8(c, 1) = (uint8_t)(c->fl >> 8 & 0xd5) | 2;
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_sahf)
 {
 	c->fl = (c->fl & FL_OF) | (uint32_t)(*reg8(c, 1) & 0xd5) << 8;
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_salc)
 {
 	*reg8(c, 0) = c->fl & FL_CF ? 0xff : 0;
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_flag)
@@ -1493,7 +1522,7 @@ SOP(op_flag)
 	default:
 		c->s.rflags |= X86_DF;
 	}
-	return op + 1;
+	return op_next(c, op);
 }
 
 /* SF, ZF, PF of a byte; AF and CF given, OF cleared */
@@ -1525,7 +1554,7 @@ SOP(op_daa)
 	}
 	*reg8(c, 0) = al;
 	c->fl = bcd_flags(al, af, ncf);
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_aaa)
@@ -1539,7 +1568,7 @@ SOP(op_aaa)
 	ax &= 0xff0f;
 	put_u16(c->s.gpr, ax);
 	c->fl = bcd_flags((uint8_t)ax, adj, adj);
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_aam)
@@ -1554,7 +1583,7 @@ SOP(op_aam)
 		put_u16(c->s.gpr, (uint8_t)(al + *reg8(c, 1) * base));
 	}
 	c->fl = bcd_flags(*reg8(c, 0), false, false);
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_ud)
@@ -1568,7 +1597,7 @@ SOP(op_movnti)
 	const struct x86_insn *i = op->insn;
 
 	store(c, op, op_lin(c, op, i->regsize, true), i->regsize, reg_get(c, i->reg * 8u, i->regsize));
-	return op + 1;
+	return op_next(c, op);
 }
 
 /* ---- vectors, x87 ---- */
@@ -1594,6 +1623,24 @@ static void vec_check(struct engine_cpu *c, const struct iop *op, const struct x
 		raise_plain(c, X86_NM);
 }
 
+/* What alignment checks want of the operand: its size, for the odd sizes of x87 that of their parts. */
+static unsigned vec_alignment(const struct x86_insn *i)
+{
+	switch (i->memsize) {
+	case 10:
+		return 8;
+	case 14:
+	case 94:
+		return 2;
+	case 28:
+	case 108:
+		return 4;
+	case 32:
+		return 16;
+	}
+	return i->memsize;
+}
+
 static const struct iop *vec_go(struct engine_cpu *c, const struct iop *op, const struct vec_op *v)
 {
 	const struct x86_insn *i = &v->insn;
@@ -1601,6 +1648,12 @@ static const struct iop *vec_go(struct engine_cpu *c, const struct iop *op, cons
 	uint64_t lin = 0, off = 0;
 	int exc;
 
+	if (unlikely(i->op == X86_OP_X87 || i->op == X86_OP_MMX)) {
+		/* before the operand is looked at */
+		c->op = op;
+		if (vec_pending(c->vm->vec, v, &c->s))
+			raise_plain(c, X86_MF);
+	}
 	if (i->is_mem && i->memsize) {
 		off = op_off(c, op);
 		if (i->attr & X86_A_ALIGN && (op->flat ? off : off + c->s.seg[op->seg].base) & (i->memsize - 1u)) {
@@ -1609,6 +1662,8 @@ static const struct iop *vec_go(struct engine_cpu *c, const struct iop *op, cons
 		}
 		lin = op->flat ? off : seg_lin(c, op, op->seg, off, i->memsize, i->arm & X86_ACC_W);
 		c->op = op;
+		if (unlikely(c->mmu == MMU_CHECKED) && x86_canonical(lin))
+			mem_check_align(c, lin, vec_alignment(i));
 		if (i->arm & X86_ACC_R)
 			mem_read_bytes(c, lin, mem, i->memsize, op->seg);
 		if (i->arm & X86_ACC_W)
@@ -1626,7 +1681,7 @@ static const struct iop *vec_go(struct engine_cpu *c, const struct iop *op, cons
 		set_rflags(c, c->s.rflags, X86_ARITH);
 	if (i->is_mem && i->arm & X86_ACC_W && exc != VEC_NOSTORE)
 		mem_write_bytes(c, lin, mem, i->memsize, op->seg);
-	return op + 1;
+	return op_next(c, op);
 }
 
 SOP(op_vec)
@@ -1653,7 +1708,7 @@ SOP(op_vec_load16)
 	vec_usable(c, op);
 	if (likely(((lin + 15) & ~0xfffull) == e->rtag && !(lin & (uint64_t)op->imm))) {
 		memcpy(c->s.fpu.ymm[op->cc], (const void *)(uintptr_t)(lin + e->addend), 16);
-		return op + 1;
+		return op_next(c, op);
 	}
 	return vec_go(c, op, op->vec);
 }
@@ -1666,7 +1721,7 @@ SOP(op_vec_store16)
 	vec_usable(c, op);
 	if (likely(((lin + 15) & ~0xfffull) == e->wtag && !(lin & (uint64_t)op->imm))) {
 		memcpy((void *)(uintptr_t)(lin + e->addend), c->s.fpu.ymm[op->cc], 16);
-		return op + 1;
+		return op_next(c, op);
 	}
 	return vec_go(c, op, op->vec);
 }
@@ -1700,7 +1755,7 @@ SOP(op_vec_elements)
 		raise_ud(c);
 	if (exc)
 		raise_plain(c, (unsigned)exc);
-	return op + 1;
+	return op_next(c, op);
 }
 
 /* ---- binding ---- */
@@ -1835,7 +1890,7 @@ static const struct generic {
 	[X86_OP_INT] = {op_int, true},
 	[X86_OP_INT3] = {op_int3, true},
 	[X86_OP_INT1] = {op_int1, true},
-	[X86_OP_INTO] = {op_into, true},
+	[X86_OP_INTO] = {op_into, false},
 	[X86_OP_HLT] = {op_hlt, true},
 	[X86_OP_SYSCALL] = {op_syscall, true},
 	[X86_OP_SYSRET] = {op_sysret, true},
@@ -2042,7 +2097,10 @@ unsigned op_bind(struct engine_cpu *c, struct iop *op, const struct x86_insn *i)
 	op->index = i->index < 0 || i->op == X86_OP_GATHER ? R_ZERO : (uint8_t)i->index;
 	op->scale = i->scale;
 	/* without a memory operand it is the stack that may fault */
-	op->seg = i->is_mem || i->op == X86_OP_MASKMOV ? i->seg : X86_SS;
+	op->seg = i->is_mem || i->op == X86_OP_MASKMOV || i->op == X86_OP_XLAT ||
+				  (i->op >= X86_OP_MOVS && i->op <= X86_OP_OUTS)
+		? i->seg
+		: X86_SS;
 	op->flat = c->mode == X86_MODE64 && i->seg < X86_FS;
 	op->cc = i->cc;
 	op->len = i->len;

@@ -713,7 +713,7 @@ const struct iop *op_int1(struct engine_cpu *c, const struct iop *op)
 const struct iop *op_into(struct engine_cpu *c, const struct iop *op)
 {
 	if (!(c->fl & FL_OF))
-		return op + 1;
+		return op_goto(c, op_next_rip(c, op)); /* it ends a block */
 	return soft_int(c, op, X86_OFV, EV_INT3);
 }
 
@@ -1240,7 +1240,7 @@ const struct iop *op_movseg_from(struct engine_cpu *c, const struct iop *op)
 	if (seg > X86_GS)
 		raise_ud(c);
 	rm_put(c, op, op->insn->is_mem ? 2 : op->insn->opsize, c->s.seg[seg].sel);
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_pushseg(struct engine_cpu *c, const struct iop *op)
@@ -1250,7 +1250,7 @@ const struct iop *op_pushseg(struct engine_cpu *c, const struct iop *op)
 	c->op = op;
 	stack_push(c, op, &sp, op->insn->opsize, c->s.seg[op->insn->sreg].sel);
 	stack_commit(c, sp);
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_popseg(struct engine_cpu *c, const struct iop *op)
@@ -1306,7 +1306,7 @@ const struct iop *op_sldt(struct engine_cpu *c, const struct iop *op)
 	if (c->cpl && c->s.cr4 & X86_CR4_UMIP)
 		raise_gp(c);
 	rm_put(c, op, op->insn->is_mem ? 2 : op->insn->opsize, c->s.ldt.sel);
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_str(struct engine_cpu *c, const struct iop *op)
@@ -1315,7 +1315,7 @@ const struct iop *op_str(struct engine_cpu *c, const struct iop *op)
 	if (c->cpl && c->s.cr4 & X86_CR4_UMIP)
 		raise_gp(c);
 	rm_put(c, op, op->insn->is_mem ? 2 : op->insn->opsize, c->s.tr.sel);
-	return op + 1;
+	return op_next(c, op);
 }
 
 static struct x86_seg system_seg(struct engine_cpu *c, struct desc *d)
@@ -1345,12 +1345,12 @@ const struct iop *op_lldt(struct engine_cpu *c, const struct iop *op)
 	c->op = op;
 	if (!(sel & ~3)) {
 		c->s.ldt = (struct x86_seg){.sel = sel};
-		return op + 1;
+		return op_next(c, op);
 	}
 	if (sel & 4 || !desc_try(c, sel, &d) || desc_s(&d) || desc_type(&d) != 2)
 		raise_fault(c, X86_GP, sel & 0xfffc);
 	c->s.ldt = system_seg(c, &d);
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_ltr(struct engine_cpu *c, const struct iop *op)
@@ -1373,7 +1373,7 @@ const struct iop *op_ltr(struct engine_cpu *c, const struct iop *op)
 	mem_sys_store(c, d.at + 5, (d.raw >> 40 & 0xff) | 2, 1);
 	g.attr |= 2;
 	c->s.tr = g;
-	return op + 1;
+	return op_next(c, op);
 }
 
 /* Is the descriptor visible at this CPL and RPL (VERR, LAR, LSL)? */
@@ -1408,7 +1408,7 @@ const struct iop *op_verr(struct engine_cpu *c, const struct iop *op)
 			ok = !(t & X86_SEG_CODE) || t & X86_SEG_WR;
 	}
 	set_zf(c, ok);
-	return op + 1;
+	return op_next(c, op);
 }
 
 /* LAR and LSL */
@@ -1435,7 +1435,7 @@ const struct iop *op_lar(struct engine_cpu *c, const struct iop *op)
 		reg_put(c, op->insn->reg * 8u, op->insn->opsize,
 			lsl ? desc_seg(&d).limit : d.raw >> 32 & 0xffff00);
 	set_zf(c, ok);
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_arpl(struct engine_cpu *c, const struct iop *op)
@@ -1451,7 +1451,7 @@ const struct iop *op_arpl(struct engine_cpu *c, const struct iop *op)
 	} else {
 		set_zf(c, false);
 	}
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_bound(struct engine_cpu *c, const struct iop *op)
@@ -1478,5 +1478,5 @@ const struct iop *op_bound(struct engine_cpu *c, const struct iop *op)
 		c->op = op;
 		raise_plain(c, X86_BR);
 	}
-	return op + 1;
+	return op_next(c, op);
 }

@@ -178,14 +178,14 @@ const struct iop *op_string(struct engine_cpu *c, const struct iop *op)
 		io_check(c, (uint16_t)c->s.gpr[X86_RDX], s.size);
 	if (!rep) {
 		one(c, op, &s);
-		return op + 1;
+		return op_next(c, op);
 	}
 	for (unsigned budget = CHUNK; budget;) {
 		uint64_t left = count_get(c, &s), n;
 
 		if (!left) {
 			/* a 32-bit count register is written even when nothing was done */
-			return op + 1;
+			return op_next(c, op);
 		}
 		n = cmp ? 0 : fast(c, &s, min_u64(left, budget));
 		if (n) {
@@ -199,9 +199,9 @@ const struct iop *op_string(struct engine_cpu *c, const struct iop *op)
 		reg_put(c, X86_RCX * 8, s.adsize, left - n);
 		budget -= (unsigned)n;
 		if (cmp && !!(c->fl & FL_ZF) == ne)
-			return op + 1;
+			return op_next(c, op);
 		if (left == n)
-			return op + 1;
+			return op_next(c, op);
 		if (atomic_load_explicit(&c->attention, memory_order_relaxed) & c->attn_mask ||
 			c->trap_pending || c->in_single)
 			break;

@@ -46,7 +46,7 @@ const struct iop *op_pushf(struct engine_cpu *c, const struct iop *op)
 		raise_gp(c);
 	stack_push(c, op, &sp, op->size, get_rflags(c) & 0xfcffff);
 	stack_commit(c, sp);
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_popf(struct engine_cpu *c, const struct iop *op)
@@ -83,7 +83,7 @@ const struct iop *op_cli(struct engine_cpu *c, const struct iop *op)
 	if_check(c, op);
 	c->s.rflags &= ~(uint64_t)X86_IF;
 	c->attn_mask = ~(uint32_t)ATTN_IRQ;
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_sti(struct engine_cpu *c, const struct iop *op)
@@ -293,7 +293,7 @@ const struct iop *op_smsw(struct engine_cpu *c, const struct iop *op)
 	if (c->cpl && c->s.cr4 & X86_CR4_UMIP)
 		raise_gp(c);
 	rm_put(c, op, op->insn->is_mem ? 2 : op->insn->opsize, c->s.cr0);
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_lmsw(struct engine_cpu *c, const struct iop *op)
@@ -363,7 +363,7 @@ const struct iop *op_dtable(struct engine_cpu *c, const struct iop *op)
 		mem_probe_write(c, lin, wide + 2, op->seg);
 		store(c, op, lin, 2, t->limit);
 		store(c, op, lin + 2, wide, t->base);
-		return op + 1;
+		return op_next(c, op);
 	}
 	need_cpl0(c, op);
 	lin = op_lin(c, op, wide + 2, false);
@@ -375,7 +375,7 @@ const struct iop *op_dtable(struct engine_cpu *c, const struct iop *op)
 	if (wide == 4 && i->opsize == 2)
 		n.base &= 0xffffff;
 	*t = n;
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_swapgs(struct engine_cpu *c, const struct iop *op)
@@ -389,7 +389,7 @@ const struct iop *op_swapgs(struct engine_cpu *c, const struct iop *op)
 	t = c->s.kernel_gs_base;
 	c->s.kernel_gs_base = c->s.seg[X86_GS].base;
 	c->s.seg[X86_GS].base = t;
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_fsgsbase(struct engine_cpu *c, const struct iop *op)
@@ -403,13 +403,13 @@ const struct iop *op_fsgsbase(struct engine_cpu *c, const struct iop *op)
 		raise_ud(c);
 	if (i->op == X86_OP_RDFSBASE || i->op == X86_OP_RDGSBASE) {
 		reg_put(c, i->rm * 8u, i->opsize, c->s.seg[seg].base);
-		return op + 1;
+		return op_next(c, op);
 	}
 	v = reg_get(c, i->rm * 8u, i->opsize);
 	if (!x86_canonical(v))
 		raise_gp(c);
 	c->s.seg[seg].base = v;
-	return op + 1;
+	return op_next(c, op);
 }
 
 /* CLAC and STAC */
@@ -435,7 +435,7 @@ const struct iop *op_rdtsc(struct engine_cpu *c, const struct iop *op)
 
 	if (op->insn->op == X86_OP_RDPID) {
 		reg_put(c, op->insn->rm * 8u, 8, c->s.tsc_aux);
-		return op + 1;
+		return op_next(c, op);
 	}
 	c->op = op;
 	if (c->cpl && c->s.cr4 & X86_CR4_TSD)
@@ -445,7 +445,7 @@ const struct iop *op_rdtsc(struct engine_cpu *c, const struct iop *op)
 	c->s.gpr[X86_RDX] = t >> 32;
 	if (op->insn->op == X86_OP_RDTSCP)
 		c->s.gpr[X86_RCX] = (uint32_t)c->s.tsc_aux;
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_rdpmc(struct engine_cpu *c, const struct iop *op)
@@ -469,7 +469,7 @@ const struct iop *op_rdrand(struct engine_cpu *c, const struct iop *op)
 	}
 	reg_put(c, i->rm * 8u, i->opsize, ok ? v : 0);
 	c->fl = ok ? FL_CF : 0;
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_cpuid(struct engine_cpu *c, const struct iop *op)
@@ -514,7 +514,7 @@ const struct iop *op_vmcall(struct engine_cpu *c, const struct iop *op)
 const struct iop *op_wbinvd(struct engine_cpu *c, const struct iop *op)
 {
 	need_cpl0(c, op);
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_fence(struct engine_cpu *c, const struct iop *op)
@@ -524,10 +524,10 @@ const struct iop *op_fence(struct engine_cpu *c, const struct iop *op)
 	if (i->op == X86_OP_CLFLUSH) {
 		if (i->is_mem)
 			mem_ld8(c, op, op_lin(c, op, 1, false));
-		return op + 1;
+		return op_next(c, op);
 	}
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return i->op == X86_OP_SERIALIZE ? op_goto(c, op_next_rip(c, op)) : op + 1;
+	return i->op == X86_OP_SERIALIZE ? op_goto(c, op_next_rip(c, op)) : op_next(c, op);
 }
 
 /* ---- ports ---- */
@@ -910,7 +910,7 @@ const struct iop *op_xcr(struct engine_cpu *c, const struct iop *op)
 		v = n ? s->xcr0 & x86_fpu_xinuse(&s->fpu) : s->xcr0;
 		s->gpr[X86_RAX] = (uint32_t)v;
 		s->gpr[X86_RDX] = v >> 32;
-		return op + 1;
+		return op_next(c, op);
 	}
 	need_cpl0(c, op);
 	v = s->gpr[X86_RDX] << 32 | (uint32_t)s->gpr[X86_RAX];
@@ -947,7 +947,7 @@ const struct iop *op_fxsave(struct engine_cpu *c, const struct iop *op)
 		x86_fpu_fxsave(&c->s.fpu, img, i->opsize == 8);
 		/* registers 8-15 exist in 64-bit mode only; bytes 416-511 are never written */
 		mem_write_bytes(c, lin, img, c->mode == X86_MODE64 ? 416 : 288, op->seg);
-		return op + 1;
+		return op_next(c, op);
 	}
 	mem_read_bytes(c, lin, img, sizeof img, op->seg);
 	if (c->mode != X86_MODE64)
@@ -955,7 +955,7 @@ const struct iop *op_fxsave(struct engine_cpu *c, const struct iop *op)
 			memcpy(img + 160 + 16 * r, c->s.fpu.ymm[r], 16);
 	if (x86_fpu_fxrstor(&c->s.fpu, img, i->opsize == 8))
 		raise_gp(c);
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_xsave(struct engine_cpu *c, const struct iop *op)
@@ -983,7 +983,7 @@ const struct iop *op_xsave(struct engine_cpu *c, const struct iop *op)
 		mem_read_bytes(c, lin, img, len, op->seg);
 		if (x86_fpu_xrstor(&c->s.fpu, img, mask, c->s.xcr0, i->opsize == 8))
 			raise_gp(c);
-		return op + 1;
+		return op_next(c, op);
 	}
 	{
 		const bool compact = i->op == X86_OP_XSAVEC;
@@ -995,7 +995,7 @@ const struct iop *op_xsave(struct engine_cpu *c, const struct iop *op)
 		x86_fpu_xsave(&c->s.fpu, img, mask, i->opsize == 8, compact, i->op != X86_OP_XSAVE);
 		mem_write_bytes(c, lin, img, len, op->seg);
 	}
-	return op + 1;
+	return op_next(c, op);
 }
 
 const struct iop *op_mxcsr(struct engine_cpu *c, const struct iop *op)
@@ -1011,12 +1011,12 @@ const struct iop *op_mxcsr(struct engine_cpu *c, const struct iop *op)
 	lin = op_lin(c, op, 4, op->insn->op == X86_OP_STMXCSR);
 	if (op->insn->op == X86_OP_STMXCSR) {
 		mem_st32(c, op, lin, c->s.fpu.mxcsr);
-		return op + 1;
+		return op_next(c, op);
 	}
 	v = mem_ld32(c, op, lin);
 	c->op = op;
 	if (v & ~X86_MXCSR_MASK)
 		raise_gp(c);
 	c->s.fpu.mxcsr = v;
-	return op + 1;
+	return op_next(c, op);
 }
