@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The tables (ACPI 6.4, chapter 5). The machine is hardware-reduced (4.1): no fixed event registers
- * and no SCI; events come from a Generic Event Device (5.6.9), sleep and reset have a register each.
- * The fields of the FADT about fixed hardware stay zero, also that of the PM timer: hardware-reduced
- * systems do not have them, and a Linux that is told of a PM timer would use it to judge a TSC that is
- * better.
+ * and no SCI; events come from a Generic Event Device (5.6.9), sleep and reset have a register
+ * each. The fields of the FADT about fixed hardware stay zero, also that of the PM timer:
+ * hardware-reduced systems do not have them, and a Linux that is told of a PM timer would use it to
+ * judge a TSC that is better.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -27,8 +27,15 @@ enum { PCI_IO_FIRST = 0x4000, PCI_IO_LAST = 0xffff };
 enum { PCI_SLOTS = 32, PCI_GSI_FIRST = 16, PCI_GSIS = IOAPIC_PINS - PCI_GSI_FIRST };
 
 /* FADT flags (table 5.10) and boot architecture flags (table 5.11) */
-enum { FADT_WBINVD = 1 << 0, FADT_PROC_C1 = 1 << 2, FADT_PWR_BUTTON = 1 << 4, FADT_SLP_BUTTON = 1 << 5,
-	FADT_FIX_RTC = 1 << 6, FADT_RESET_REG = 1 << 10, FADT_HW_REDUCED = 1 << 20 };
+enum {
+	FADT_WBINVD = 1 << 0,
+	FADT_PROC_C1 = 1 << 2,
+	FADT_PWR_BUTTON = 1 << 4,
+	FADT_SLP_BUTTON = 1 << 5,
+	FADT_FIX_RTC = 1 << 6,
+	FADT_RESET_REG = 1 << 10,
+	FADT_HW_REDUCED = 1 << 20
+};
 enum { BOOT_ARCH_LEGACY = 1, BOOT_ARCH_8042 = 2, BOOT_ARCH_NO_VGA = 4 };
 
 struct tables {
@@ -97,8 +104,8 @@ static void end_crs(struct aml *a)
 }
 
 /*
- * _OSC of a PCI Express host bridge (PCI Firmware 3.3, 4.5): the guest's system may do everything itself but
- * SHPC hotplug, which there is none of.
+ * _OSC of a PCI Express host bridge (PCI Firmware 3.3, 4.5): the guest's system may do everything
+ * itself but SHPC hotplug, which there is none of.
  */
 static void dsdt_osc(struct aml *a)
 {
@@ -187,7 +194,8 @@ static void dsdt_pci(struct aml *a, const struct acpi_config *c)
 	aml_res_io_range(a, PCI_IO_FIRST, PCI_IO_LAST);
 	aml_res_memory32_range(a, BOARD_PCI_MMIO32, BOARD_ECAM_BASE - 1);
 	if (c->mmio64_size)
-		aml_res_memory64_range(a, c->mmio64_base, c->mmio64_base + c->mmio64_size - 1, true);
+		aml_res_memory64_range(
+			a, c->mmio64_base, c->mmio64_base + c->mmio64_size - 1, true);
 	end_crs(a);
 	dsdt_prt(a);
 	dsdt_osc(a);
@@ -330,8 +338,8 @@ static uint64_t put_fadt(struct tables *t, uint64_t dsdt)
 	/* Ignored here; older systems route GSI 9 by it in the way the MADT says, too. */
 	put_u16(f + 46, ACPI_PM_GED_IRQ);
 	put_u16(f + 109, BOOT_ARCH_LEGACY | BOOT_ARCH_8042 | BOOT_ARCH_NO_VGA);
-	put_u32(f + 112, FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON | FADT_FIX_RTC |
-		FADT_RESET_REG | FADT_HW_REDUCED);
+	put_u32(f + 112, FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON |
+				 FADT_FIX_RTC | FADT_RESET_REG | FADT_HW_REDUCED);
 	gas_port(f + 116, ACPI_PM_RESET);
 	f[128] = ACPI_PM_RESET_VALUE;
 	f[131] = FADT_MINOR;
@@ -417,7 +425,8 @@ int acpi_build(const struct acpi_config *c, uint8_t *buf, size_t len, struct err
 	put(&t, table, sizeof table);
 	xsdt = close_table(&t, at);
 	if (t.len > t.cap)
-		return err_set(e, ENOSPC, "ACPI tables for %u CPUs do not fit into %zu bytes: use fewer CPUs",
+		return err_set(e, ENOSPC,
+			"ACPI tables for %u CPUs do not fit into %zu bytes: use fewer CPUs",
 			c->ncpus, t.cap);
 	memcpy(rsdp + 9, "HUSK  ", 6);
 	rsdp[15] = 2; /* revision */

@@ -64,8 +64,9 @@ static void insert(struct aml *a, size_t at, const uint8_t *p, size_t n)
 }
 
 /*
- * 20.2.4: one byte holds up to 63; else the first byte has the count of the others in bits 6-7 and the
- * low 4 bits of the length. own: the length counts the encoding itself (fields' bit counts do not).
+ * 20.2.4: one byte holds up to 63; else the first byte has the count of the others in bits 6-7 and
+ * the low 4 bits of the length. own: the length counts the encoding itself (fields' bit counts do
+ * not).
  */
 static size_t pkg_length(uint8_t out[4], size_t body, bool own)
 {
@@ -330,7 +331,8 @@ void aml_res_memory32(struct aml *a, uint32_t base, uint32_t len)
 	dword(a, len);
 }
 
-/* 6.4.3.5: what the address space descriptors have in common; producer, positive decode, fixed ends */
+/* 6.4.3.5: what the address space descriptors have in common; producer, positive decode, fixed ends
+ */
 enum { RANGE_MEMORY, RANGE_IO, RANGE_BUS };
 static void range(struct aml *a, unsigned tag, unsigned body, unsigned kind, unsigned flags)
 {

@@ -19,15 +19,15 @@
 
 #include "vm/boot.h"
 
-#define BOOT_GDT        0x01000u
-#define BOOT_PAGES      0x02000u
-#define BOOT_INFO       0x08000u
-#define BOOT_PARAMS     0x10000u
-#define BOOT_SETUP_DATA 0x11000u
-#define BOOT_CMDLINE    0x20000u
+#define BOOT_GDT         0x01000u
+#define BOOT_PAGES       0x02000u
+#define BOOT_INFO        0x08000u
+#define BOOT_PARAMS      0x10000u
+#define BOOT_SETUP_DATA  0x11000u
+#define BOOT_CMDLINE     0x20000u
 #define BOOT_CMDLINE_MAX 0x10000u /* with its NUL */
-#define BOOT_LOW_END    0x9fc00u
-#define BOOT_HIGH       0x100000u
+#define BOOT_LOW_END     0x9fc00u
+#define BOOT_HIGH        0x100000u
 
 enum { BOOT_RAM = 1, BOOT_RESERVED = 2 }; /* e820, PVH and Multiboot agree on the numbers */
 enum { BOOT_MAP_MAX = 8 };
@@ -49,8 +49,9 @@ struct boot {
 	struct boot_result *r;
 	struct err *e;
 	struct boot_random rnd;
-	uint64_t low_end;            /* of the RAM that starts at 0 */
-	uint64_t initrd, initrd_len; /* where boot_initrd_place() put it, 0 and 0 if there is none */
+	uint64_t low_end; /* of the RAM that starts at 0 */
+	/* where boot_initrd_place() put it, 0 and 0 if there is none */
+	uint64_t initrd, initrd_len;
 	char initrd_note[80];
 };
 
@@ -60,7 +61,8 @@ int boot_load_random(const struct boot_config *c, struct mem *m, struct x86_stat
 /* boot.c */
 int boot_not_kernel(struct boot *b, const char *what); /* "kernel: WHAT: give a ..."; -ENOEXEC */
 unsigned boot_memory_map(const struct boot *b, struct boot_map map[BOOT_MAP_MAX]);
-int boot_cmdline_put(struct boot *b, const char *prefix, uint64_t limit); /* limit: bytes without NUL */
+/* limit: bytes without NUL */
+int boot_cmdline_put(struct boot *b, const char *prefix, uint64_t limit);
 /* "what" needs RAM up to end: the words say how much --memory would do. Returns -ENOMEM. */
 int boot_no_room(struct boot *b, const char *what, uint64_t end);
 void boot_enter_64(struct boot *b, uint64_t rip, uint64_t rsi);
@@ -68,25 +70,32 @@ void boot_enter_32(struct boot *b, uint32_t eip, uint32_t eax, uint32_t ebx);
 
 /* boot_unpack.c: the compressed formats Linux uses */
 enum boot_packed {
-	BOOT_PACK_NONE, BOOT_PACK_GZIP, BOOT_PACK_XZ, BOOT_PACK_ZSTD, BOOT_PACK_LZ4,
+	BOOT_PACK_NONE,
+	BOOT_PACK_GZIP,
+	BOOT_PACK_XZ,
+	BOOT_PACK_ZSTD,
+	BOOT_PACK_LZ4,
 	/* known by name only */
-	BOOT_PACK_BZIP2, BOOT_PACK_LZMA, BOOT_PACK_LZO, BOOT_PACK_LZ4_FRAME,
+	BOOT_PACK_BZIP2,
+	BOOT_PACK_LZMA,
+	BOOT_PACK_LZO,
+	BOOT_PACK_LZ4_FRAME,
 };
 enum boot_packed boot_packed_kind(const uint8_t *p, size_t len);
 const char *boot_packed_name(enum boot_packed k);
 bool boot_packed_known(enum boot_packed k); /* boot_unpack() can do it */
 /*
- * Unpacks one stream (gzip member, xz stream, zstd frame, lz4 legacy file) from in to out. *used and
- * *made say how far it came, also on errors: -ENOSPC out is full, -EBADMSG damaged or truncated,
- * -ENOMEM, -ENOTSUP not boot_packed_known().
+ * Unpacks one stream (gzip member, xz stream, zstd frame, lz4 legacy file) from in to out. *used
+ * and *made say how far it came, also on errors: -ENOSPC out is full, -EBADMSG damaged or
+ * truncated, -ENOMEM, -ENOTSUP not boot_packed_known().
  */
 int boot_unpack(enum boot_packed k, const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len,
 	size_t *used, size_t *made);
 
 /* boot_initrd.c */
 /*
- * Puts the initrd page aligned as high as possible into [floor, ceiling) of low RAM, unpacked if that
- * is right and fits comfortably; floor is the end of the kernel where it is at the least.
+ * Puts the initrd page aligned as high as possible into [floor, ceiling) of low RAM, unpacked if
+ * that is right and fits comfortably; floor is the end of the kernel where it is at the least.
  */
 int boot_initrd_place(struct boot *b, uint64_t floor, uint64_t ceiling);
 
@@ -99,11 +108,11 @@ struct boot_elf {
 	const uint8_t *p;
 	size_t len;
 	bool is64;
-	bool program;                    /* has what user programs have: PT_INTERP or PT_TLS */
-	uint64_t entry;                  /* physical */
-	uint64_t lo, hi;                 /* physical extent of all segments, lo < hi */
-	uint64_t pvh;                    /* entry of the PVH note, 0 if none */
-	uint64_t end;                    /* of the ELF file proper: what follows was appended */
+	bool program;    /* has what user programs have: PT_INTERP or PT_TLS */
+	uint64_t entry;  /* physical */
+	uint64_t lo, hi; /* physical extent of all segments, lo < hi */
+	uint64_t pvh;    /* entry of the PVH note, 0 if none */
+	uint64_t end;    /* of the ELF file proper: what follows was appended */
 	unsigned nseg;
 	struct boot_segment seg[BOOT_ELF_SEGMENTS];
 };
@@ -120,14 +129,14 @@ void boot_elf_linux_version(const struct boot_elf *x, char *buf, size_t len);
 struct boot_kaslr {
 	const uint8_t *table; /* of the appended relocations, as they are in the file */
 	size_t n32, ninv, n64;
-	const char *why_not;  /* words for the note when there is no KASLR, else NULL */
+	const char *why_not; /* words for the note when there is no KASLR, else NULL */
 	uint64_t phys_shift, virt_shift;
 };
-/* Finds the relocations behind the ELF file; sets why_not if there are none or they are malformed. */
+/* Finds the relocations behind the ELF file; sets why_not if there are none that it knows. */
 void boot_kaslr_parse(struct boot_kaslr *k, const struct boot_elf *x);
 /* Chooses the shifts: physical below ceiling, both multiples of align. */
-void boot_kaslr_choose(struct boot_kaslr *k, struct boot *b, const struct boot_elf *x, uint64_t align,
-	uint64_t ceiling);
+void boot_kaslr_choose(struct boot_kaslr *k, struct boot *b, const struct boot_elf *x,
+	uint64_t align, uint64_t ceiling);
 /* After boot_elf_load(): patches the image in guest RAM. */
 int boot_kaslr_apply(const struct boot_kaslr *k, struct boot *b, const struct boot_elf *x);
 

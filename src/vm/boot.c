@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Which loader takes a kernel file, and what the loaders share: memory map, command line, entry state. */
+/* Which loader takes a kernel file, and what the loaders share: memory map, command line, entry
+ * state. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -31,8 +32,10 @@ int boot_cmdline_put(struct boot *b, const char *prefix, uint64_t limit)
 
 	limit = min_u64(limit, BOOT_CMDLINE_MAX - 1);
 	if (np + n > limit)
-		return err_set(b->e, E2BIG, "kernel command line: %zu characters, this kernel takes %" PRIu64
-			": shorten --append", n, limit - min_u64(np, limit));
+		return err_set(b->e, E2BIG,
+			"kernel command line: %zu characters, this kernel takes %" PRIu64
+			": shorten --append",
+			n, limit - min_u64(np, limit));
 	if (mem_put(b->m, BOOT_CMDLINE, prefix, np) ||
 		mem_put(b->m, BOOT_CMDLINE + np, b->c->append, n + 1))
 		return boot_no_room(b, "kernel command line", BOOT_CMDLINE + BOOT_CMDLINE_MAX);
@@ -44,13 +47,16 @@ int boot_no_room(struct boot *b, const char *what, uint64_t end)
 	uint64_t have = mem_size(b->m), mib = end / MIB + !!(end % MIB);
 
 	if (end > MEM_LOW_MAX)
-		return err_set(b->e, ENOMEM, "%s: needs memory up to %" PRIu64 " MiB, but a guest has at most "
-			"%" PRIu64 " MiB below the PCI window: use a smaller one", what, mib,
-			(uint64_t)(MEM_LOW_MAX / MIB));
+		return err_set(b->e, ENOMEM,
+			"%s: needs memory up to %" PRIu64 " MiB, but a guest has at most "
+			"%" PRIu64 " MiB below the PCI window: use a smaller one",
+			what, mib, (uint64_t)(MEM_LOW_MAX / MIB));
 	/* Room for the kernel to work in, and a round number */
 	mib = align_up(mib + mib / 4 + 16, 32);
-	return err_set(b->e, ENOMEM, "%s: does not fit into %" PRIu64 " MiB of guest memory: use --memory "
-		"%" PRIu64 "M or more", what, have / MIB, mib);
+	return err_set(b->e, ENOMEM,
+		"%s: does not fit into %" PRIu64 " MiB of guest memory: use --memory "
+		"%" PRIu64 "M or more",
+		what, have / MIB, mib);
 }
 
 enum { MTRR_WRITE_BACK = 6, MTRR_ENABLE = 1 << 11 };
@@ -59,8 +65,9 @@ enum { MTRR_WRITE_BACK = 6, MTRR_ENABLE = 1 << 11 };
 static void flat_segments(struct boot *b, bool is64)
 {
 	uint16_t code = X86_SEG_G | (is64 ? X86_SEG_L : X86_SEG_DB) | X86_SEG_P | X86_SEG_S |
-		X86_SEG_CODE | X86_SEG_WR | X86_SEG_ACCESSED;
-	uint16_t data = X86_SEG_G | X86_SEG_DB | X86_SEG_P | X86_SEG_S | X86_SEG_WR | X86_SEG_ACCESSED;
+			X86_SEG_CODE | X86_SEG_WR | X86_SEG_ACCESSED;
+	uint16_t data =
+		X86_SEG_G | X86_SEG_DB | X86_SEG_P | X86_SEG_S | X86_SEG_WR | X86_SEG_ACCESSED;
 	uint16_t tss = X86_SEG_P | 0xb; /* busy; 32-bit, or 64-bit in long mode */
 	uint64_t gdt[6] = {
 		[2] = UINT64_C(0x000f00000000ffff) | (uint64_t)code << 40,
@@ -133,13 +140,15 @@ static uint64_t host_random(void *arg)
 	uint64_t v;
 
 	(void)arg;
-	/* 8 bytes never come short (getrandom(2)); the clock is the fall-back of a forbidden call. */
+	/* 8 bytes never come short (getrandom(2)); the clock is the fall-back of a forbidden call.
+	 */
 	if (getrandom(&v, sizeof v, 0) != sizeof v)
 		v = now_ns() * UINT64_C(0x9e3779b97f4a7c15);
 	return v;
 }
 
-/* The first page: interrupt vectors and BIOS data area, where kernels look for the end of low memory. */
+/* The first page: interrupt vectors and BIOS data area, where kernels look for the end of low
+ * memory. */
 static int first_page(struct boot *b)
 {
 	uint8_t page[MEM_PAGE] = {0};
@@ -151,8 +160,10 @@ static int first_page(struct boot *b)
 
 int boot_not_kernel(struct boot *b, const char *what)
 {
-	return err_set(b->e, ENOEXEC, "kernel: %s: give a 64-bit Linux kernel (bzImage, vmlinuz, ELF vmlinux) or "
-		"a Multiboot image", what);
+	return err_set(b->e, ENOEXEC,
+		"kernel: %s: give a 64-bit Linux kernel (bzImage, vmlinuz, ELF vmlinux) or "
+		"a Multiboot image",
+		what);
 }
 
 static int unknown_file(struct boot *b)
@@ -164,12 +175,15 @@ static int unknown_file(struct boot *b)
 	if (!len)
 		return boot_not_kernel(b, "the file is empty");
 	if (k != BOOT_PACK_NONE)
-		return err_set(b->e, ENOEXEC, "kernel: this is %s-compressed data, not an x86 kernel: unpack "
-			"it first, or give a bzImage (vmlinuz)", boot_packed_name(k));
+		return err_set(b->e, ENOEXEC,
+			"kernel: this is %s-compressed data, not an x86 kernel: unpack "
+			"it first, or give a bzImage (vmlinuz)",
+			boot_packed_name(k));
 	if (len >= 6 && !memcmp(p, "07070", 5))
 		return boot_not_kernel(b, "this is a cpio archive, perhaps the initrd");
 	if (len >= 2 && !memcmp(p, "MZ", 2))
-		return boot_not_kernel(b, "this is an EFI program without an x86 Linux boot header");
+		return boot_not_kernel(
+			b, "this is an EFI program without an x86 Linux boot header");
 	return boot_not_kernel(b, "the file is none of the known kernel formats");
 }
 
@@ -195,20 +209,22 @@ static int load(struct boot *b)
 		return boot_multiboot_load(b, &x);
 	if (x.is64)
 		return boot_vmlinux_load(b, &x);
-	return boot_not_kernel(b, "a 32-bit ELF file with neither a PVH note nor a Multiboot header");
+	return boot_not_kernel(
+		b, "a 32-bit ELF file with neither a PVH note nor a Multiboot header");
 }
 
 int boot_load_random(const struct boot_config *c, struct mem *m, struct x86_state *s,
 	struct boot_result *r, const struct boot_random *rnd, struct err *e)
 {
-	struct boot b = {.c = c, .m = m, .s = s, .r = r, .e = e, .rnd = *rnd, .low_end = mem_low_end(m)};
+	struct boot b = {
+		.c = c, .m = m, .s = s, .r = r, .e = e, .rnd = *rnd, .low_end = mem_low_end(m)};
 
 	*r = (struct boot_result){.format = BOOT_BZIMAGE};
 	return load(&b);
 }
 
-int boot_load(const struct boot_config *c, struct mem *m, struct x86_state *s, struct boot_result *r,
-	struct err *e)
+int boot_load(const struct boot_config *c, struct mem *m, struct x86_state *s,
+	struct boot_result *r, struct err *e)
 {
 	return boot_load_random(c, m, s, r, &(struct boot_random){host_random, NULL}, e);
 }

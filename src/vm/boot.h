@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Boot loaders: put a kernel, its command line and initrd into guest RAM and say how CPU 0 starts.
- * Kernel and initrd are the user's files and may be hostile: every length is checked, host memory is
- * bounded by the guest's RAM. Formats:
- *   bzImage     Linux x86 boot protocol >= 2.12, 64-bit entry; the payload (gzip, xz, zstd, lz4, or none)
- *               is unpacked here and its vmlinux ELF loaded directly; KASLR is done here (boot_kaslr.c)
+ * Kernel and initrd are the user's files and may be hostile: every length is checked, host memory
+ * is bounded by the guest's RAM. Formats:
+ *   bzImage     Linux x86 boot protocol >= 2.12, 64-bit entry; the payload (gzip, xz, zstd, lz4, or
+ *               none) is unpacked here and its vmlinux ELF loaded directly, with KASLR
+ *               (boot_kaslr.c)
  *   ELF         with a PVH note (XEN_ELFNOTE_PHYS32_ENTRY): 32-bit entry, hvm_start_info in EBX
- *   ELF         with a Multiboot 1 header, or a flat file with the a.out kludge: 32-bit entry, modules
+ *   ELF         with a Multiboot 1 header, or a flat file with the a.out kludge: 32-bit entry,
+ *               modules
  *   ELF64       vmlinux with neither: 64-bit entry with boot_params in RSI
  */
 #ifndef VM_BOOT_H
@@ -31,16 +33,17 @@ struct boot_config {
 
 struct boot_result {
 	enum boot_format format;
-	char note[256]; /* one line for the log: "Linux 6.1.0 (bzImage, xz payload, 29 MiB, KASLR)" */
+	char note[256]; /* for the log: "Linux 6.1.0 (bzImage, xz payload, 29 MiB, KASLR)" */
 };
 
 /*
  * Loads everything and sets s (made by x86_reset) to the entry state: for Linux 64-bit mode with
  * identity paging and flat segments in a GDT that is in guest RAM; PVH and Multiboot 32-bit
- * protected mode. Errors name the thing and the fix. Uses getrandom(2); may be called again when the
- * machine is reset, RAM needs no clearing for that.
+ * protected mode; in all of them MTRRs on, write-back, as firmware leaves them. Errors name the
+ * thing and the fix. Uses getrandom(2); may be called again when the machine is reset, RAM needs no
+ * clearing for that.
  */
-int boot_load(const struct boot_config *c, struct mem *m, struct x86_state *s, struct boot_result *r,
-	struct err *e);
+int boot_load(const struct boot_config *c, struct mem *m, struct x86_state *s,
+	struct boot_result *r, struct err *e);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ELF kernels (System V ABI, chapters 4 and 5; gABI "Program Header"): 32 and 64 bits, little endian,
- * x86. boot_elf_parse() copies what matters of the headers and checks all of it once; the loaders
- * then use the numbers without looking back at the file.
+ * ELF kernels (System V ABI, chapters 4 and 5; gABI "Program Header"): 32 and 64 bits, little
+ * endian, x86. boot_elf_parse() copies what matters of the headers and checks all of it once; the
+ * loaders then use the numbers without looking back at the file.
  */
 #include <ctype.h>
 #include <elf.h>
@@ -45,11 +45,8 @@ static bool read_ehdr(struct ehdr *h, bool is64, const uint8_t *p, size_t len)
 		return false;
 	memcpy(&u, p, is64 ? sizeof u.h64 : sizeof u.h32);
 #define EHDR(x)                                                                                    \
-	(struct ehdr)                                                                              \
-	{                                                                                          \
-		x.e_type, x.e_machine, x.e_phentsize, x.e_phnum, x.e_shentsize, x.e_shnum,         \
-			x.e_entry, x.e_phoff, x.e_shoff                                            \
-	}
+	(struct ehdr){x.e_type, x.e_machine, x.e_phentsize, x.e_phnum, x.e_shentsize, x.e_shnum,   \
+		x.e_entry, x.e_phoff, x.e_shoff}
 	*h = is64 ? EHDR(u.h64) : EHDR(u.h32);
 #undef EHDR
 	return true;
@@ -61,18 +58,19 @@ static struct phdr read_phdr(bool is64, const uint8_t *p)
 		Elf64_Phdr h;
 
 		memcpy(&h, p, sizeof h);
-		return (struct phdr){h.p_type, h.p_offset, h.p_vaddr, h.p_paddr, h.p_filesz, h.p_memsz,
-			h.p_align};
+		return (struct phdr){h.p_type, h.p_offset, h.p_vaddr, h.p_paddr, h.p_filesz,
+			h.p_memsz, h.p_align};
 	} else {
 		Elf32_Phdr h;
 
 		memcpy(&h, p, sizeof h);
-		return (struct phdr){h.p_type, h.p_offset, h.p_vaddr, h.p_paddr, h.p_filesz, h.p_memsz,
-			h.p_align};
+		return (struct phdr){h.p_type, h.p_offset, h.p_vaddr, h.p_paddr, h.p_filesz,
+			h.p_memsz, h.p_align};
 	}
 }
 
-/* Notes: three words, then name and descriptor, each padded to 4 bytes (or 8 where p_align says so). */
+/* Notes: three words, then name and descriptor, each padded to 4 bytes (or 8 where p_align says
+ * so). */
 static uint64_t find_pvh(const uint8_t *p, uint64_t len, uint64_t align)
 {
 	uint64_t pad = align == 8 ? 8 : 4;
@@ -117,23 +115,28 @@ static uint64_t file_end(const struct boot_elf *x, const struct ehdr *h)
 
 static int bad(struct err *e, const char *why)
 {
-	return err_set(e, ENOEXEC, "kernel: the ELF file is damaged or truncated (%s): get it again", why);
+	return err_set(
+		e, ENOEXEC, "kernel: the ELF file is damaged or truncated (%s): get it again", why);
 }
 
 static int add_segment(struct boot_elf *x, const struct phdr *h, struct err *e)
 {
 	if (!inside(h->off, h->filesz, x->len))
 		return bad(e, "a segment ends behind the end of the file");
-	if (h->filesz > h->memsz || h->paddr + h->memsz < h->paddr || h->vaddr + h->memsz < h->vaddr)
+	if (h->filesz > h->memsz || h->paddr + h->memsz < h->paddr ||
+		h->vaddr + h->memsz < h->vaddr)
 		return bad(e, "a segment has absurd sizes");
 	if (h->paddr + h->memsz > UINT64_C(1) << 40)
-		return err_set(e, ENOEXEC, "kernel: the ELF file wants to be at physical address 0x%llx: it is "
-			"not linked for a bare PC", (unsigned long long)h->paddr);
+		return err_set(e, ENOEXEC,
+			"kernel: the ELF file wants to be at physical address 0x%llx: it is "
+			"not linked for a bare PC",
+			(unsigned long long)h->paddr);
 	if (x->nseg == BOOT_ELF_SEGMENTS)
 		return bad(e, "too many segments");
 	/* Loading costs the sum of the sizes: overlap would make that sum more than the memory. */
 	for (unsigned i = 0; i < x->nseg; i++)
-		if (h->paddr < x->seg[i].paddr + x->seg[i].memsz && x->seg[i].paddr < h->paddr + h->memsz)
+		if (h->paddr < x->seg[i].paddr + x->seg[i].memsz &&
+			x->seg[i].paddr < h->paddr + h->memsz)
 			return bad(e, "segments overlap");
 	x->seg[x->nseg++] = (struct boot_segment){h->off, h->filesz, h->vaddr, h->paddr, h->memsz};
 	x->lo = min_u64(x->lo, h->paddr);
@@ -169,14 +172,18 @@ int boot_elf_parse(struct boot_elf *x, const uint8_t *p, size_t len, struct err 
 	if (!x->is64 && p[EI_CLASS] != ELFCLASS32)
 		return bad(e, "unknown class");
 	if (p[EI_DATA] != ELFDATA2LSB)
-		return err_set(e, ENOEXEC, "kernel: a big-endian ELF file is not for x86: give an x86-64 kernel");
+		return err_set(e, ENOEXEC,
+			"kernel: a big-endian ELF file is not for x86: give an x86-64 kernel");
 	if (!read_ehdr(&h, x->is64, p, len))
 		return bad(e, "the header is cut off");
 	if (h.machine != (x->is64 ? EM_X86_64 : EM_386))
-		return err_set(e, ENOEXEC, "kernel: the ELF file is for another CPU (machine %u): give an "
-			"x86-64 kernel", h.machine);
+		return err_set(e, ENOEXEC,
+			"kernel: the ELF file is for another CPU (machine %u): give an "
+			"x86-64 kernel",
+			h.machine);
 	if (h.type != ET_EXEC && h.type != ET_DYN)
-		return err_set(e, ENOEXEC, "kernel: the ELF file is no executable (an object file or module?): "
+		return err_set(e, ENOEXEC,
+			"kernel: the ELF file is no executable (an object file or module?): "
 			"give a vmlinux or bzImage");
 	if (h.phentsize != (x->is64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr)) || !h.phnum ||
 		!inside(h.phoff, (uint64_t)h.phnum * h.phentsize, len))

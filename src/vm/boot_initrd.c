@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The initrd. Linux takes a row of cpio archives, each plain or compressed, with zeros between them
- * (Linux Documentation/driver-api/early-userspace/buffer-format.rst): typically microcode in a plain
- * one, then the rest in a compressed one. Unpacking here is far cheaper than in the guest, so if
- * every part is understood they are unpacked into one row of plain archives, each 4-byte aligned as
- * the kernel wants. Whatever is not understood goes to the guest as it is; only packed data that is damaged is an
- * error, because the kernel could not unpack it either.
+ * (Linux Documentation/driver-api/early-userspace/buffer-format.rst): typically microcode in a
+ * plain one, then the rest in a compressed one. Unpacking here is far cheaper than in the guest, so
+ * if every part is understood they are unpacked into one row of plain archives, each 4-byte aligned
+ * as the kernel wants. Whatever is not understood goes to the guest as it is; only packed data that
+ * is damaged is an error, because the kernel could not unpack it either.
  *
  * Unpacked, the initrd is in guest RAM twice for a while (image and files), so it is left packed
  * when more than a third of the memory that the kernel leaves would be needed.
@@ -119,10 +119,13 @@ static int unpack_row(struct boot *b, struct row *w)
 		k = boot_packed_kind(in + off, len - off);
 		if (!boot_packed_known(k))
 			return 0;
-		rc = boot_unpack(k, in + off, len - off, w->out + w->len, w->cap - w->len, &used, &made);
+		rc = boot_unpack(
+			k, in + off, len - off, w->out + w->len, w->cap - w->len, &used, &made);
 		if (rc == -EBADMSG)
-			return err_set(b->e, EBADMSG, "initrd: its %s data is damaged or truncated at byte %zu of "
-				"%zu: make it again", boot_packed_name(k), off + used, len);
+			return err_set(b->e, EBADMSG,
+				"initrd: its %s data is damaged or truncated at byte %zu of "
+				"%zu: make it again",
+				boot_packed_name(k), off + used, len);
 		if (rc || !used || !is_archives(w->out + w->len, made))
 			return 0;
 		w->kind = k;
@@ -140,8 +143,10 @@ static int place(struct boot *b, const uint8_t *p, size_t len, uint64_t floor, u
 	ceiling &= ~(uint64_t)(MEM_PAGE - 1);
 	at = len > ceiling ? 0 : (ceiling - len) & ~(uint64_t)(MEM_PAGE - 1);
 	if (at < floor && end < b->low_end)
-		return err_set(b->e, EFBIG, "initrd: %zu MiB do not fit below 0x%" PRIx64 ", as this kernel "
-			"wants: make it smaller", len / (size_t)MIB, end);
+		return err_set(b->e, EFBIG,
+			"initrd: %zu MiB do not fit below 0x%" PRIx64 ", as this kernel "
+			"wants: make it smaller",
+			len / (size_t)MIB, end);
 	if (at < floor || mem_put(b->m, at, p, len))
 		return boot_no_room(b, "initrd", floor + align_up(len, MEM_PAGE));
 	b->initrd = at;
@@ -158,7 +163,8 @@ int boot_initrd_place(struct boot *b, uint64_t floor, uint64_t ceiling)
 	if (!b->c->initrd)
 		return 0;
 	if (!len)
-		return err_set(b->e, EINVAL, "initrd: the file is empty: leave --initrd out or give a cpio archive");
+		return err_set(b->e, EINVAL,
+			"initrd: the file is empty: leave --initrd out or give a cpio archive");
 	if (ceiling > floor)
 		w.cap = (size_t)(ceiling - floor) / 3 & ~(size_t)(MEM_PAGE - 1);
 	if (w.cap) {
@@ -169,11 +175,13 @@ int boot_initrd_place(struct boot *b, uint64_t floor, uint64_t ceiling)
 			rc = unpack_row(b, &w);
 	}
 	if (rc > 0) {
-		snprintf(b->initrd_note, sizeof b->initrd_note, "; initrd %" PRIu64 " KiB, %s unpacked to %"
-			PRIu64 " KiB", len / KIB, boot_packed_name(w.kind), w.len / KIB);
+		snprintf(b->initrd_note, sizeof b->initrd_note,
+			"; initrd %" PRIu64 " KiB, %s unpacked to %" PRIu64 " KiB", len / KIB,
+			boot_packed_name(w.kind), w.len / KIB);
 		rc = place(b, w.out, w.len, floor, ceiling);
 	} else if (!rc) {
-		snprintf(b->initrd_note, sizeof b->initrd_note, "; initrd %" PRIu64 " KiB", len / KIB);
+		snprintf(b->initrd_note, sizeof b->initrd_note, "; initrd %" PRIu64 " KiB",
+			len / KIB);
 		rc = place(b, b->c->initrd, len, floor, ceiling);
 	}
 	if (w.cap && w.out != MAP_FAILED)

@@ -2,8 +2,8 @@
 /*
  * Kernel address space layout randomization for x86-64 Linux. In a normal boot it is done by the
  * decompressor (Linux arch/x86/boot/compressed/kaslr.c, misc.c), which husk replaces, so husk does
- * the same work: it picks where the image lies in physical memory and where in the kernel's 1 GiB of
- * virtual addresses, and patches the absolute addresses in the image.
+ * the same work: it picks where the image lies in physical memory and where in the kernel's 1 GiB
+ *of virtual addresses, and patches the absolute addresses in the image.
  *
  * arch/x86/tools/relocs.c appends these addresses to the vmlinux that is packed, as 32-bit link
  * addresses to be sign-extended, so that a reader walks them from the end of the file:
@@ -11,8 +11,8 @@
  *	0  64-bit places...  0  inverse 32-bit places...  0  32-bit places...   end of file
  *
  * A place is patched by adding the virtual shift (subtracting it for the inverse ones: these
- * are per-CPU accesses relative to RIP). Linux 6.15 dropped the inverse list together with its zero. As we
- * know where the ELF file ends, we can tell the two by counting zeros.
+ * are per-CPU accesses relative to RIP). Linux 6.15 dropped the inverse list together with its
+ *zero. As we know where the ELF file ends, we can tell the two by counting zeros.
  *
  * The randomization of the direct map, vmalloc and modules is done by the kernel proper; it asks
  * KASLR_FLAG in boot_params for permission (boot_linux.c sets it).
@@ -64,8 +64,8 @@ static uint64_t pick(struct boot *b, uint64_t slots)
 	return slots ? b->rnd.get(b->rnd.arg) % slots : 0;
 }
 
-void boot_kaslr_choose(struct boot_kaslr *k, struct boot *b, const struct boot_elf *x, uint64_t align,
-	uint64_t ceiling)
+void boot_kaslr_choose(struct boot_kaslr *k, struct boot *b, const struct boot_elf *x,
+	uint64_t align, uint64_t ceiling)
 {
 	uint64_t span = x->hi - x->lo;
 
@@ -84,7 +84,8 @@ void boot_kaslr_choose(struct boot_kaslr *k, struct boot *b, const struct boot_e
 		k->virt_shift = align * pick(b, (KERNEL_IMAGE - x->lo - span) / align + 1);
 }
 
-/* Host address of the n bytes that are linked at the sign-extended address; NULL if not in the image. */
+/* Host address of the n bytes that are linked at the sign-extended address; NULL if not in the
+ * image. */
 static uint8_t *place(const struct boot_kaslr *k, const struct boot *b, const struct boot_elf *x,
 	uint32_t link, unsigned n)
 {
@@ -127,6 +128,7 @@ int boot_kaslr_apply(const struct boot_kaslr *k, struct boot *b, const struct bo
 	}
 	return 0;
 bad:
-	return err_set(b->e, ENOEXEC, "kernel: a relocation points out of the image: the file is damaged; "
+	return err_set(b->e, ENOEXEC,
+		"kernel: a relocation points out of the image: the file is damaged; "
 		"get it again (or try --append nokaslr)");
 }

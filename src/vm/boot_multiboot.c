@@ -17,13 +17,29 @@
 #define MB_BOOT_MAGIC   0x2badb002u
 
 enum { MB_SEARCH = 8192 };
-enum { MBH_ALIGN = 1, MBH_MEMORY = 2, MBH_VIDEO = 4, MBH_MANDATORY = 0xffff, MBH_ADDRESSES = 1 << 16 };
-enum { MBI_MEMORY = 1 << 0, MBI_CMDLINE = 1 << 2, MBI_MODS = 1 << 3, MBI_MMAP = 1 << 6,
-	MBI_LOADER = 1 << 9 };
+enum {
+	MBH_ALIGN = 1,
+	MBH_MEMORY = 2,
+	MBH_VIDEO = 4,
+	MBH_MANDATORY = 0xffff,
+	MBH_ADDRESSES = 1 << 16
+};
+enum {
+	MBI_MEMORY = 1 << 0,
+	MBI_CMDLINE = 1 << 2,
+	MBI_MODS = 1 << 3,
+	MBI_MMAP = 1 << 6,
+	MBI_LOADER = 1 << 9
+};
 
 /* Places in BOOT_INFO's page */
-enum { MBI_SIZE = 88, MBI_AT_MODS = BOOT_INFO + 0x80, MBI_AT_STRING = BOOT_INFO + 0xa0,
-	MBI_AT_LOADER = BOOT_INFO + 0xc0, MBI_AT_MMAP = BOOT_INFO + 0x100 };
+enum {
+	MBI_SIZE = 88,
+	MBI_AT_MODS = BOOT_INFO + 0x80,
+	MBI_AT_STRING = BOOT_INFO + 0xa0,
+	MBI_AT_LOADER = BOOT_INFO + 0xc0,
+	MBI_AT_MMAP = BOOT_INFO + 0x100
+};
 
 /* Offset of the header, or -1 */
 static long find_header(const uint8_t *p, size_t len)
@@ -69,7 +85,8 @@ static int load_flat(struct boot *b, size_t at, uint64_t *lo, uint64_t *hi, uint
 	if (*entry < load || *entry >= bss_end)
 		goto bad;
 	if (load < BOOT_HIGH)
-		return err_set(b->e, ENOEXEC, "kernel: wants to be loaded below 1 MiB: give one that is linked "
+		return err_set(b->e, ENOEXEC,
+			"kernel: wants to be loaded below 1 MiB: give one that is linked "
 			"higher");
 	if (bss_end > b->low_end)
 		return boot_no_room(b, "kernel", bss_end + b->c->initrd_len);
@@ -79,21 +96,24 @@ static int load_flat(struct boot *b, size_t at, uint64_t *lo, uint64_t *hi, uint
 	*hi = bss_end;
 	return 0;
 bad:
-	return err_set(b->e, ENOEXEC, "kernel: the load addresses in the Multiboot header do not match the file: "
+	return err_set(b->e, ENOEXEC,
+		"kernel: the load addresses in the Multiboot header do not match the file: "
 		"it is damaged or truncated; get it again");
 }
 
 static int load_elf(struct boot *b, const struct boot_elf *x)
 {
 	if (x->lo < BOOT_HIGH)
-		return err_set(b->e, ENOEXEC, "kernel: wants to be loaded below 1 MiB: give one that is linked "
+		return err_set(b->e, ENOEXEC,
+			"kernel: wants to be loaded below 1 MiB: give one that is linked "
 			"higher");
 	if (x->hi > b->low_end)
 		return boot_no_room(b, "kernel", x->hi + b->c->initrd_len);
 	return boot_elf_load(x, b, 0);
 }
 
-/* Behind the kernel, as other loaders do: small kernels think that memory above is theirs to map. */
+/* Behind the kernel, as other loaders do: small kernels think that memory above is theirs to map.
+ */
 static int put_module(struct boot *b, uint64_t floor)
 {
 	uint64_t at = align_up(floor, MEM_PAGE);
@@ -134,10 +154,11 @@ static int put_info(struct boot *b)
 		put_u64(mmap + 24 * k + 12, map[k].len);
 		put_u32(mmap + 24 * k + 20, map[k].type);
 	}
-	return mem_put(b->m, BOOT_INFO, i, sizeof i) || mem_put(b->m, MBI_AT_MODS, mod, sizeof mod) ||
-		mem_put(b->m, MBI_AT_STRING, string, sizeof string) ||
-		mem_put(b->m, MBI_AT_LOADER, loader, sizeof loader) ||
-		mem_put(b->m, MBI_AT_MMAP, mmap, 24 * n);
+	return mem_put(b->m, BOOT_INFO, i, sizeof i) ||
+	       mem_put(b->m, MBI_AT_MODS, mod, sizeof mod) ||
+	       mem_put(b->m, MBI_AT_STRING, string, sizeof string) ||
+	       mem_put(b->m, MBI_AT_LOADER, loader, sizeof loader) ||
+	       mem_put(b->m, MBI_AT_MMAP, mmap, 24 * n);
 }
 
 int boot_multiboot_load(struct boot *b, const struct boot_elf *x)
@@ -149,8 +170,10 @@ int boot_multiboot_load(struct boot *b, const struct boot_elf *x)
 
 	/* Video modes are a wish (3.1.4); other bits of the low half must be understood (3.1.2). */
 	if (flags & MBH_MANDATORY & ~(MBH_ALIGN | MBH_MEMORY | MBH_VIDEO))
-		return err_set(b->e, ENOTSUP, "kernel: its Multiboot header demands features 0x%x that husk does "
-			"not have: use another build of it", flags & MBH_MANDATORY);
+		return err_set(b->e, ENOTSUP,
+			"kernel: its Multiboot header demands features 0x%x that husk does "
+			"not have: use another build of it",
+			flags & MBH_MANDATORY);
 	if (flags & MBH_ADDRESSES) {
 		rc = load_flat(b, (size_t)at, &lo, &hi, &entry);
 	} else if (x) {
@@ -159,12 +182,14 @@ int boot_multiboot_load(struct boot *b, const struct boot_elf *x)
 		hi = x->hi;
 		entry = (uint32_t)x->entry;
 	} else {
-		return err_set(b->e, ENOEXEC, "kernel: a Multiboot header without load addresses in a file that is "
+		return err_set(b->e, ENOEXEC,
+			"kernel: a Multiboot header without load addresses in a file that is "
 			"no ELF file: get it again");
 	}
 	/* The first word of the command line is the kernel's name, by GRUB's custom. */
 	if (!rc)
-		rc = boot_cmdline_put(b, *b->c->append ? "kernel " : "kernel", BOOT_CMDLINE_MAX - 1);
+		rc = boot_cmdline_put(
+			b, *b->c->append ? "kernel " : "kernel", BOOT_CMDLINE_MAX - 1);
 	if (!rc)
 		rc = put_module(b, hi);
 	if (rc)
@@ -173,7 +198,11 @@ int boot_multiboot_load(struct boot *b, const struct boot_elf *x)
 		return boot_no_room(b, "kernel", hi);
 	boot_enter_32(b, entry, MB_BOOT_MAGIC, BOOT_INFO);
 	b->r->format = BOOT_MULTIBOOT;
-	snprintf(b->r->note, sizeof b->r->note, "Multiboot kernel (%s, %" PRIu64 " KiB at 0x%" PRIx64 ")",
-		flags & MBH_ADDRESSES ? "flat" : x->is64 ? "ELF64" : "ELF32", (hi - lo + KIB - 1) / KIB, lo);
+	snprintf(b->r->note, sizeof b->r->note,
+		"Multiboot kernel (%s, %" PRIu64 " KiB at 0x%" PRIx64 ")",
+		flags & MBH_ADDRESSES ? "flat"
+		: x->is64             ? "ELF64"
+				      : "ELF32",
+		(hi - lo + KIB - 1) / KIB, lo);
 	return 0;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * PVH: the kernel says in an ELF note where it wants to be entered in 32-bit protected mode without
- * paging; EBX points to struct hvm_start_info (xen/include/public/arch-x86/hvm/start_info.h, version
- * 1; entry state in Xen's docs/misc/pvh.pandoc). Linux, FreeBSD, unikernels and firmware have it.
+ * paging; EBX points to struct hvm_start_info (xen/include/public/arch-x86/hvm/start_info.h,
+ * version 1; entry state in Xen's docs/misc/pvh.pandoc). Linux, FreeBSD, unikernels and firmware
+ * have it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -37,7 +38,8 @@ static int put_info(struct boot *b)
 		if (mem_put(b->m, SI_MEMMAP + 24 * i, entry, sizeof entry))
 			return -EFAULT;
 	}
-	return mem_put(b->m, SI_MODLIST, mod, sizeof mod) || mem_put(b->m, BOOT_INFO, si, sizeof si);
+	return mem_put(b->m, SI_MODLIST, mod, sizeof mod) ||
+	       mem_put(b->m, BOOT_INFO, si, sizeof si);
 }
 
 int boot_pvh_load(struct boot *b, const struct boot_elf *x)
@@ -46,11 +48,14 @@ int boot_pvh_load(struct boot *b, const struct boot_elf *x)
 	int rc;
 
 	if (x->lo < BOOT_HIGH)
-		return err_set(b->e, ENOEXEC, "kernel: wants to be loaded below 1 MiB: give one that is linked "
+		return err_set(b->e, ENOEXEC,
+			"kernel: wants to be loaded below 1 MiB: give one that is linked "
 			"higher");
 	if (x->pvh < x->lo || x->pvh >= x->hi)
-		return err_set(b->e, ENOEXEC, "kernel: its PVH entry 0x%" PRIx64 " is outside of the image: the "
-			"file is damaged; get it again", x->pvh);
+		return err_set(b->e, ENOEXEC,
+			"kernel: its PVH entry 0x%" PRIx64 " is outside of the image: the "
+			"file is damaged; get it again",
+			x->pvh);
 	if (x->hi > b->low_end)
 		return boot_no_room(b, "kernel", x->hi + b->c->initrd_len);
 	rc = boot_cmdline_put(b, "", BOOT_CMDLINE_MAX - 1);
@@ -65,8 +70,10 @@ int boot_pvh_load(struct boot *b, const struct boot_elf *x)
 	boot_enter_32(b, (uint32_t)x->pvh, 0, BOOT_INFO);
 	boot_elf_linux_version(x, version, sizeof version);
 	b->r->format = BOOT_PVH;
-	snprintf(b->r->note, sizeof b->r->note, "%s%s (ELF, PVH entry, %" PRIu64 " MiB, no KASLR: linked "
-		"addresses)%s", *version ? "Linux " : "kernel", version, (x->hi - x->lo + MIB - 1) / MIB,
+	snprintf(b->r->note, sizeof b->r->note,
+		"%s%s (ELF, PVH entry, %" PRIu64 " MiB, no KASLR: linked "
+		"addresses)%s",
+		*version ? "Linux " : "kernel", version, (x->hi - x->lo + MIB - 1) / MIB,
 		b->initrd_note);
 	return 0;
 }

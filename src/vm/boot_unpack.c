@@ -58,8 +58,8 @@ bool boot_packed_known(enum boot_packed k)
 	return k >= BOOT_PACK_GZIP && k <= BOOT_PACK_LZ4;
 }
 
-static int unpack_gzip(const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len, size_t *used,
-	size_t *made)
+static int unpack_gzip(
+	const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len, size_t *used, size_t *made)
 {
 	z_stream z = {0};
 	int rc = inflateInit2(&z, MAX_WBITS + 16);
@@ -84,8 +84,8 @@ static int unpack_gzip(const uint8_t *in, size_t in_len, uint8_t *out, size_t ou
 	return (rc == Z_OK || rc == Z_BUF_ERROR) && *made == out_len ? -ENOSPC : -EBADMSG;
 }
 
-static int unpack_xz(const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len, size_t *used,
-	size_t *made)
+static int unpack_xz(
+	const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len, size_t *used, size_t *made)
 {
 	lzma_stream z = LZMA_STREAM_INIT;
 	lzma_ret rc = lzma_stream_decoder(&z, (UINT64_C(1) << UNPACK_WINDOW_LOG) + 16 * MIB, 0);
@@ -109,8 +109,8 @@ static int unpack_xz(const uint8_t *in, size_t in_len, uint8_t *out, size_t out_
 	return rc == LZMA_BUF_ERROR && *made == out_len ? -ENOSPC : -EBADMSG;
 }
 
-static int unpack_zstd(const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len, size_t *used,
-	size_t *made)
+static int unpack_zstd(
+	const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len, size_t *used, size_t *made)
 {
 	ZSTD_inBuffer i = {in, in_len, 0};
 	ZSTD_outBuffer o = {out, out_len, 0};
@@ -148,11 +148,11 @@ static int unpack_zstd(const uint8_t *in, size_t in_len, uint8_t *out, size_t ou
 }
 
 /*
- * "lz4 -l": a magic number, then blocks of 8 MiB, each behind its packed length in 32 bits. There is no
- * end mark: the data ends where the file does; Linux also stops at a length of 0 (padding).
+ * "lz4 -l": a magic number, then blocks of 8 MiB, each behind its packed length in 32 bits. There
+ * is no end mark: the data ends where the file does; Linux also stops at a length of 0 (padding).
  */
-static int unpack_lz4(const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len, size_t *used,
-	size_t *made)
+static int unpack_lz4(
+	const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len, size_t *used, size_t *made)
 {
 	*used = 4;
 	while (in_len - *used >= 4) {

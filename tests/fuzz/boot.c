@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Boot loaders. The first byte chooses: bit 0 the rest is an initrd (for a small good kernel), else a kernel
- * file; bit 1 "nokaslr"; bit 2 the kernel has an initrd. Besides crashes: a load that succeeds must
- * leave an entry state inside of RAM, one that fails must have set one line of words.
+ * Boot loaders. The first byte chooses: bit 0 the rest is an initrd (for a small good kernel), else
+ * a kernel file; bit 1 "nokaslr"; bit 2 the kernel has an initrd. Besides crashes: a load that
+ * succeeds must leave an entry state inside of RAM, one that fails must have set one line of words.
  */
 #undef NDEBUG
 #include <assert.h>

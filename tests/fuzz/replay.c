@@ -98,9 +98,10 @@ static size_t place(size_t len)
 
 static size_t mutate_once(uint8_t *p, size_t len)
 {
-	static const uint64_t odd[] = {0, 1, 2, 4, 7, 8, 16, 63, 64, 127, 128, 255, 256, 4095, 4096, 0x7fff, 0x8000,
-		0xffff, 0x10000, 0xfffff, 0x100000, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000,
-		0x7fffffffffffffff, 0x8000000000000000, 0xffffffff80000000, UINT64_MAX};
+	static const uint64_t odd[] = {0, 1, 2, 4, 7, 8, 16, 63, 64, 127, 128, 255, 256, 4095, 4096,
+		0x7fff, 0x8000, 0xffff, 0x10000, 0xfffff, 0x100000, 0x7fffffff, 0x80000000,
+		0xffffffff, 0x100000000, 0x7fffffffffffffff, 0x8000000000000000, 0xffffffff80000000,
+		UINT64_MAX};
 	size_t at, n;
 	uint64_t v;
 

@@ -31,7 +31,8 @@ static uint8_t sum(const uint8_t *p, size_t n)
 
 static const uint8_t *at(uint64_t gpa, size_t n)
 {
-	assert(gpa >= ACPI_RSDP_ADDR && gpa - ACPI_RSDP_ADDR <= used && n <= used - (gpa - ACPI_RSDP_ADDR));
+	assert(gpa >= ACPI_RSDP_ADDR && gpa - ACPI_RSDP_ADDR <= used &&
+		n <= used - (gpa - ACPI_RSDP_ADDR));
 	return area + (gpa - ACPI_RSDP_ADDR);
 }
 
@@ -70,11 +71,13 @@ static void check_madt(const uint8_t *t, unsigned ncpus)
 		assert(p[1] >= 2 && p[1] <= len - i);
 		switch (p[0]) {
 		case 0:
-			assert(p[1] == 8 && p[2] == cpus && p[3] == cpus && cpus < 255 && get_u32(p + 4) == 1);
+			assert(p[1] == 8 && p[2] == cpus && p[3] == cpus && cpus < 255 &&
+				get_u32(p + 4) == 1);
 			cpus++;
 			break;
 		case 1:
-			assert(p[1] == 12 && p[2] == 0 && get_u32(p + 4) == IOAPIC_BASE && !get_u32(p + 8));
+			assert(p[1] == 12 && p[2] == 0 && get_u32(p + 4) == IOAPIC_BASE &&
+				!get_u32(p + 8));
 			ioapics++;
 			break;
 		case 2:
@@ -86,7 +89,8 @@ static void check_madt(const uint8_t *t, unsigned ncpus)
 			nmi++;
 			break;
 		case 9:
-			assert(p[1] == 16 && get_u32(p + 4) == cpus && get_u32(p + 12) == cpus && cpus >= 255);
+			assert(p[1] == 16 && get_u32(p + 4) == cpus && get_u32(p + 12) == cpus &&
+				cpus >= 255);
 			assert(get_u32(p + 8) == 1);
 			cpus++;
 			break;
@@ -180,7 +184,8 @@ static void expect(const char *what, const void *bytes, size_t n)
 	}
 	aml_init(&a, buf, sizeof buf);
 }
-#define EXPECT(what, ...) expect(what, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+#define EXPECT(what, ...)                                                                          \
+	expect(what, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
 
 static void test_aml_terms(void)
 {
@@ -199,12 +204,13 @@ static void test_aml_terms(void)
 	aml_name(&a, "\\_SB.PCI0");
 	EXPECT("two segments", '\\', 0x2e, '_', 'S', 'B', '_', 'P', 'C', 'I', '0');
 	aml_name(&a, "AB.C.DEFG");
-	EXPECT("three segments", 0x2f, 3, 'A', 'B', '_', '_', 'C', '_', '_', '_', 'D', 'E', 'F', 'G');
+	EXPECT("three segments", 0x2f, 3, 'A', 'B', '_', '_', 'C', '_', '_', '_', 'D', 'E', 'F',
+		'G');
 	aml_eisaid(&a, "PNP0A08");
 	EXPECT("EISA id", 0x0c, 0x41, 0xd0, 0x0a, 0x08);
 	aml_uuid(&a, "33db4d5b-1ff7-401c-9657-7441c03dd766");
-	EXPECT("UUID", 0x11, 0x13, 0x0a, 0x10, 0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40, 0x96, 0x57, 0x74,
-		0x41, 0xc0, 0x3d, 0xd7, 0x66);
+	EXPECT("UUID", 0x11, 0x13, 0x0a, 0x10, 0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40, 0x96,
+		0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66);
 	aml_begin_method(&a, "_EVT", 1, true);
 	aml_op(&a, AML_RETURN);
 	aml_op(&a, AML_ARG0);
@@ -212,26 +218,33 @@ static void test_aml_terms(void)
 	EXPECT("method", 0x14, 8, '_', 'E', 'V', 'T', 9, 0xa4, 0x68);
 	aml_region(&a, "GREG", AML_SYSTEM_IO, 0x604, 1);
 	aml_field_byte(&a, "GREG", "GSTS");
-	EXPECT("field", 0x5b, 0x80, 'G', 'R', 'E', 'G', 1, 0x0b, 4, 6, 1, 0x5b, 0x81, 11, 'G', 'R', 'E', 'G', 1, 'G',
-		'S', 'T', 'S', 8);
+	EXPECT("field", 0x5b, 0x80, 'G', 'R', 'E', 'G', 1, 0x0b, 4, 6, 1, 0x5b, 0x81, 11, 'G', 'R',
+		'E', 'G', 1, 'G', 'S', 'T', 'S', 8);
 	aml_begin_buffer(&a);
 	aml_res_io(&a, 0x3f8, 8);
 	aml_res_irq(&a, 4);
 	aml_res_end(&a);
 	aml_end(&a);
-	EXPECT("resources", 0x11, 16, 0x0a, 13, 0x47, 1, 0xf8, 3, 0xf8, 3, 1, 8, 0x22, 0x10, 0, 0x79, 0);
+	EXPECT("resources", 0x11, 16, 0x0a, 13, 0x47, 1, 0xf8, 3, 0xf8, 3, 1, 8, 0x22, 0x10, 0,
+		0x79, 0);
 }
 
-/* PkgLength: where its own size grows. body bytes come behind it, so the length is body + 1, 2, 3, 4. */
+/* PkgLength: where its own size grows. body bytes come behind it, so the length is body + 1, 2,
+ * 3, 4. */
 static void test_aml_lengths(void)
 {
 	static const struct {
 		unsigned body, n;
 		uint8_t enc[4];
 	} cases[] = {
-		{0, 1, {1}}, {62, 1, {63}}, {63, 2, {0x41, 0x04}} /* 65 */, {64, 2, {0x42, 0x04}},
-		{4093, 2, {0x4f, 0xff}} /* 4095 */, {4094, 3, {0x81, 0x00, 0x01}} /* 4097 */,
-		{4095, 3, {0x82, 0x00, 0x01}}, {8000, 3, {0x83, 0xf4, 0x01}} /* 8003 */,
+		{0, 1, {1}},
+		{62, 1, {63}},
+		{63, 2, {0x41, 0x04}} /* 65 */,
+		{64, 2, {0x42, 0x04}},
+		{4093, 2, {0x4f, 0xff}} /* 4095 */,
+		{4094, 3, {0x81, 0x00, 0x01}} /* 4097 */,
+		{4095, 3, {0x82, 0x00, 0x01}},
+		{8000, 3, {0x83, 0xf4, 0x01}} /* 8003 */,
 	};
 	static uint8_t big[1 << 21], body[(1 << 20) - 3];
 
@@ -270,8 +283,9 @@ static int dump(unsigned ncpus, const char *dir)
 	x = at(get_u64(area + 24), 36);
 	for (size_t i = 36; i <= get_u32(x + 4); i += 8) {
 		/* the DSDT comes last; it hangs on the FADT, the first one */
-		const uint8_t *t = i < get_u32(x + 4) ? at(get_u64(x + i), 36)
-						      : at(get_u64(at(get_u64(x + 36), 276) + 140), 36);
+		const uint8_t *t = i < get_u32(x + 4)
+					   ? at(get_u64(x + i), 36)
+					   : at(get_u64(at(get_u64(x + 36), 276) + 140), 36);
 		char path[4096];
 		FILE *f;
 

@@ -3,7 +3,7 @@
 # Every table, taken apart by ACPICA's iasl and compiled again: no error and no warning, and the DSDT
 # comes out the same, byte for byte. $1: acpi-test.
 set -u
-test=$1
+test=$(realpath "$1")
 command -v iasl >/dev/null || { echo "iasl is not installed (acpica-tools): skipped"; exit 77; }
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Loaders on crafted files of every format: what is in guest RAM, how CPU 0 starts, what errors say. */
+/* Loaders on crafted files of every format: what is in guest RAM, how CPU 0 starts, what errors
+ * say. */
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -32,8 +33,13 @@ static int load_into(struct mem *m, const struct file *k, const struct file *i, 
 {
 	/* Exact copies on the heap: ASan sees every byte read behind the end. */
 	uint8_t *kc = malloc(k->len ? k->len : 1), *ic = i ? malloc(i->len ? i->len : 1) : NULL;
-	struct boot_config c = {.kernel = kc, .kernel_len = k->len, .initrd = ic, .initrd_len = i ? i->len : 0,
-		.append = append, .acpi_rsdp = ACPI_RSDP_ADDR, .ncpus = 1};
+	struct boot_config c = {.kernel = kc,
+		.kernel_len = k->len,
+		.initrd = ic,
+		.initrd_len = i ? i->len : 0,
+		.append = append,
+		.acpi_rsdp = ACPI_RSDP_ADDR,
+		.ncpus = 1};
 	struct forced f = {.v = {phys, virt}};
 	struct boot_random rnd = {forced_get, &f};
 	int rc;
@@ -110,10 +116,12 @@ static uint64_t walk(const struct mem *m, uint64_t cr3, uint64_t va)
 
 void check_entry_64(const struct mem *m, const struct x86_state *s)
 {
-	static const uint64_t va[] = {0, 0x1234, 0x1fffff, 0x200000, 0x3fffffff, 0x40000000, 0xe8000123, 0xffffffff};
+	static const uint64_t va[] = {
+		0, 0x1234, 0x1fffff, 0x200000, 0x3fffffff, 0x40000000, 0xe8000123, 0xffffffff};
 
 	check_segments(m, s);
-	assert(s->efer == (X86_EFER_LME | X86_EFER_LMA) && s->cr4 == X86_CR4_PAE && s->cr0 & X86_CR0_PG);
+	assert(s->efer == (X86_EFER_LME | X86_EFER_LMA) && s->cr4 == X86_CR4_PAE &&
+		s->cr0 & X86_CR0_PG);
 	assert(s->seg[X86_CS].sel == 0x10 && s->seg[X86_DS].sel == 0x18);
 	assert((s->seg[X86_CS].attr & (X86_SEG_L | X86_SEG_DB)) == X86_SEG_L);
 	for (unsigned i = 0; i < ARRAY_LEN(va); i++)
@@ -122,7 +130,8 @@ void check_entry_64(const struct mem *m, const struct x86_state *s)
 	assert(s->gpr[X86_RSI] == BOOT_PARAMS);
 }
 
-static void check_entry_32(const struct mem *m, const struct x86_state *s, uint32_t eip, uint32_t eax)
+static void check_entry_32(
+	const struct mem *m, const struct x86_state *s, uint32_t eip, uint32_t eax)
 {
 	check_segments(m, s);
 	assert(!s->efer && !s->cr4 && !(s->cr0 & X86_CR0_PG));
@@ -137,7 +146,8 @@ static void check_map(const struct mem *m, uint64_t at, unsigned n, unsigned str
 
 	assert(n >= 5 && n <= BOOT_MAP_MAX);
 	for (unsigned i = 0; i < n; i++, at += stride) {
-		uint64_t addr = peek(m, at, 8), len = peek(m, at + 8, 8), type = peek(m, at + 16, 4);
+		uint64_t addr = peek(m, at, 8), len = peek(m, at + 8, 8),
+			 type = peek(m, at + 16, 4);
 
 		assert(addr >= end && len && (type == 1 || type == 2));
 		end = addr + len;
@@ -146,7 +156,8 @@ static void check_map(const struct mem *m, uint64_t at, unsigned n, unsigned str
 			assert(addr == 0 ? len == BOOT_LOW_END : mem_at(m, addr, len) != NULL);
 		}
 		ecam += type == 2 && addr == BOARD_ECAM_BASE && len == BOARD_ECAM_SIZE;
-		acpi += type == 2 && addr <= ACPI_RSDP_ADDR && end >= ACPI_RSDP_ADDR + ACPI_AREA_SIZE;
+		acpi += type == 2 && addr <= ACPI_RSDP_ADDR &&
+			end >= ACPI_RSDP_ADDR + ACPI_AREA_SIZE;
 	}
 	assert(ecam == 1 && acpi == 1 && sum == mem_size(m) - (BOOT_HIGH - BOOT_LOW_END));
 }
@@ -193,14 +204,15 @@ static void check_image(uint64_t shift, uint64_t delta, bool inverse)
 
 static void test_bzimage(void)
 {
-	static const enum boot_packed kinds[] = {BOOT_PACK_NONE, BOOT_PACK_GZIP, BOOT_PACK_XZ, BOOT_PACK_ZSTD,
-		BOOT_PACK_LZ4};
+	static const enum boot_packed kinds[] = {
+		BOOT_PACK_NONE, BOOT_PACK_GZIP, BOOT_PACK_XZ, BOOT_PACK_ZSTD, BOOT_PACK_LZ4};
 	char words[64];
 
 	for (unsigned i = 0; i < ARRAY_LEN(kinds); i++) {
 		craft_vmlinux(&vmlinux, WITH_PVH); /* the 64-bit entry goes before the note's */
 		craft_bzimage(&kernel, &vmlinux, kinds[i]);
-		memset(ram.region[0].host, 0xcc, ram.region[0].len); /* a second boot: RAM is not zero */
+		memset(ram.region[0].host, 0xcc,
+			ram.region[0].len); /* a second boot: RAM is not zero */
 		load(NULL, "console=ttyS0", 1, 1);
 		assert(result.format == BOOT_BZIMAGE && state.rip == VM_ENTRY);
 		check_linux("console=ttyS0");
@@ -208,7 +220,8 @@ static void test_bzimage(void)
 		assert(!(peek(&ram, BOOT_PARAMS + 0x211, 1) & 2));
 		snprintf(words, sizeof words, "Linux 9.8.7-test (bzImage, %s payload, ",
 			kinds[i] ? boot_packed_name(kinds[i]) : "plain");
-		assert(strstr(result.note, words) && strstr(result.note, "no KASLR: no relocations"));
+		assert(strstr(result.note, words) &&
+			strstr(result.note, "no KASLR: no relocations"));
 		assert(!peek(&ram, BOOT_PARAMS + 0x218, 8));
 	}
 }
@@ -216,7 +229,8 @@ static void test_bzimage(void)
 static void test_kaslr(void)
 {
 	/* 64 MiB: the image may end there; 1 GiB of virtual addresses */
-	const uint64_t step = 2 * MIB, nphys = (64 * MIB - VM_END) / step + 1, nvirt = (GIB - VM_END) / step + 1;
+	const uint64_t step = 2 * MIB, nphys = (64 * MIB - VM_END) / step + 1,
+		       nvirt = (GIB - VM_END) / step + 1;
 	static const uint64_t n[] = {0, 1, 2, 11, 22, 23, 24, 503, 504, 505, UINT64_MAX};
 	struct boot_config c = {.append = ""};
 
@@ -224,13 +238,15 @@ static void test_kaslr(void)
 		craft_vmlinux(&vmlinux, with);
 		craft_bzimage(&kernel, &vmlinux, BOOT_PACK_LZ4);
 		for (unsigned i = 0; i < ARRAY_LEN(n) * ARRAY_LEN(n); i++) {
-			uint64_t p = n[i % ARRAY_LEN(n)], v = n[i / ARRAY_LEN(n)], shift = p % nphys * step;
+			uint64_t p = n[i % ARRAY_LEN(n)], v = n[i / ARRAY_LEN(n)],
+				 shift = p % nphys * step;
 
 			load(NULL, "quiet", p, v);
 			assert(state.rip == VM_ENTRY + shift && VM_END + shift <= 64 * MIB);
 			assert(v % nvirt * step + VM_END <= GIB);
 			check_image(shift, v % nvirt * step, with == WITH_RELOCS);
-			assert(peek(&ram, BOOT_PARAMS + 0x211, 1) & 2 && strstr(result.note, ", KASLR)"));
+			assert(peek(&ram, BOOT_PARAMS + 0x211, 1) & 2 &&
+				strstr(result.note, ", KASLR)"));
 		}
 		check_linux("quiet");
 		load(NULL, "quiet nokaslr", 5, 5);
@@ -250,7 +266,8 @@ static void test_kaslr(void)
 	initrd.len = 30 << 10;
 	for (unsigned i = 0; i < 100; i++) {
 		load(&initrd, "", i, i);
-		assert(!memcmp(mem_at(&ram, peek(&ram, BOOT_PARAMS + 0x218, 4), initrd.len), initrd.p, initrd.len));
+		assert(!memcmp(mem_at(&ram, peek(&ram, BOOT_PARAMS + 0x218, 4), initrd.len),
+			initrd.p, initrd.len));
 	}
 }
 
@@ -264,18 +281,21 @@ static void test_elf(void)
 	assert(result.format == BOOT_ELF64 && state.rip == VM_ENTRY);
 	check_linux("a=b");
 	check_image(0, 0, true);
-	assert(!strcmp(result.note, "Linux 9.8.7-test (ELF vmlinux, 1 MiB, no KASLR: no relocations)"));
+	assert(!strcmp(
+		result.note, "Linux 9.8.7-test (ELF vmlinux, 1 MiB, no KASLR: no relocations)"));
 
 	craft_vmlinux(&kernel, WITH_PVH);
 	memset(initrd.p, 0x66, 5000);
 	initrd.len = 5000;
 	memset(ram.region[0].host, 0xcc, ram.region[0].len);
 	load(&initrd, "c=d", 3, 3);
-	assert(result.format == BOOT_PVH && strstr(result.note, "Linux 9.8.7-test (ELF, PVH entry, 1 MiB, no KASLR"));
+	assert(result.format == BOOT_PVH &&
+		strstr(result.note, "Linux 9.8.7-test (ELF, PVH entry, 1 MiB, no KASLR"));
 	check_entry_32(&ram, &state, VM_PVH, 0);
 	check_image(0, 0, true);
 	assert(peek(&ram, BOOT_INFO, 4) == 0x336ec578 && peek(&ram, BOOT_INFO + 4, 4) == 1);
-	assert(peek(&ram, BOOT_INFO + 12, 4) == 1 && peek(&ram, BOOT_INFO + 32, 8) == ACPI_RSDP_ADDR);
+	assert(peek(&ram, BOOT_INFO + 12, 4) == 1 &&
+		peek(&ram, BOOT_INFO + 32, 8) == ACPI_RSDP_ADDR);
 	assert(!strcmp(mem_at(&ram, peek(&ram, BOOT_INFO + 24, 8), 4096), "c=d"));
 	check_map(&ram, peek(&ram, BOOT_INFO + 40, 8), (unsigned)peek(&ram, BOOT_INFO + 48, 4), 24);
 	{
@@ -319,7 +339,8 @@ static void test_multiboot(void)
 		assert(!strcmp(mem_at(&ram, peek(&ram, i + 64, 4), 16), "husk"));
 		for (unsigned k = 0; k < peek(&ram, i + 44, 4); k += 24)
 			assert(peek(&ram, peek(&ram, i + 48, 4) + k, 4) == 20);
-		check_map(&ram, peek(&ram, i + 48, 4) + 4, (unsigned)peek(&ram, i + 44, 4) / 24, 24);
+		check_map(
+			&ram, peek(&ram, i + 48, 4) + 4, (unsigned)peek(&ram, i + 44, 4) / 24, 24);
 		load(NULL, "", 0, 0);
 		assert(!peek(&ram, i + 20, 4));
 	}
@@ -338,7 +359,8 @@ static bool initrd_is(const struct file *f)
 	uint64_t at = peek(&ram, BOOT_PARAMS + 0x218, 4), len = peek(&ram, BOOT_PARAMS + 0x21c, 4);
 	const uint8_t *p = mem_at(&ram, at, len);
 
-	assert(p && !(at & 4095) && at > VM_END && at + len <= 64 * MIB && at + align_up(len, 4096) == 64 * MIB);
+	assert(p && !(at & 4095) && at > VM_END && at + len <= 64 * MIB &&
+		at + align_up(len, 4096) == 64 * MIB);
 	return len == f->len && !memcmp(p, f->p, len);
 }
 
@@ -350,7 +372,8 @@ static void pad(struct file *f, size_t n)
 
 static void test_initrd(void)
 {
-	static const enum boot_packed kinds[] = {BOOT_PACK_GZIP, BOOT_PACK_XZ, BOOT_PACK_ZSTD, BOOT_PACK_LZ4};
+	static const enum boot_packed kinds[] = {
+		BOOT_PACK_GZIP, BOOT_PACK_XZ, BOOT_PACK_ZSTD, BOOT_PACK_LZ4};
 	struct file *one = calloc(1, sizeof *one), *want = calloc(1, sizeof *want);
 
 	assert(one && want);
@@ -380,7 +403,8 @@ static void test_initrd(void)
 		load(&initrd, "", 0, 0);
 		assert(initrd_is(want));
 
-		/* followed by another one, gzip or plain; lz4's legacy format knows no end: see below */
+		/* followed by another one, gzip or plain; lz4's legacy format knows no end: see
+		 * below */
 		if (kinds[i] == BOOT_PACK_LZ4)
 			continue;
 		initrd.len = want->len = 0;
@@ -451,9 +475,11 @@ static void fails(int code, const char *words, const struct file *i, const char 
 {
 	int rc = load_into(&ram, &kernel, i, append, 1, 1);
 
-	if (rc != -code || error.code != code || !strstr(error.text, words) || strchr(error.text, '\n') ||
+	if (rc != -code || error.code != code || !strstr(error.text, words) ||
+		strchr(error.text, '\n') ||
 		(strncmp(error.text, "kernel", 6) && strncmp(error.text, "initrd: ", 8))) {
-		fprintf(stderr, "wanted %d and \"%s\", got %d and \"%s\"\n", code, words, -rc, error.text);
+		fprintf(stderr, "wanted %d and \"%s\", got %d and \"%s\"\n", code, words, -rc,
+			error.text);
 		abort();
 	}
 	assert(strchr(strchr(error.text, ':') + 1, ':') || strstr(error.text, "too many") ||
@@ -481,11 +507,24 @@ static void test_bad_files(void)
 		size_t n;
 		const char *words;
 	} files[] = {
-		{"", 0, "empty"}, {"#!/bin/sh\necho\n", 15, "none of the known"},
-		{"\x1f\x8b\x08\0\0", 5, "gzip-compressed"}, {"BZh9", 4, "bzip2-compressed"},
-		{"070701000", 9, "cpio archive"}, {"MZ\0\0", 4, "EFI program"}, {"\x7f" "ELF", 4, "too short"},
-		{"\x7f" "ELF\x02\x01", 6, "cut off"}, {"\x7f" "ELF\x09\x01", 6, "unknown class"},
-		{"\x7f" "ELF\x02\x02", 6, "big-endian"},
+		{"", 0, "empty"},
+		{"#!/bin/sh\necho\n", 15, "none of the known"},
+		{"\x1f\x8b\x08\0\0", 5, "gzip-compressed"},
+		{"BZh9", 4, "bzip2-compressed"},
+		{"070701000", 9, "cpio archive"},
+		{"MZ\0\0", 4, "EFI program"},
+		{"\x7f"
+		 "ELF",
+			4, "too short"},
+		{"\x7f"
+		 "ELF\x02\x01",
+			6, "cut off"},
+		{"\x7f"
+		 "ELF\x09\x01",
+			6, "unknown class"},
+		{"\x7f"
+		 "ELF\x02\x02",
+			6, "big-endian"},
 	};
 	uint8_t *self;
 	int fd;
@@ -512,14 +551,20 @@ static void test_bad_bzimage(void)
 		int code;
 		const char *words;
 	} edits[] = {
-		{0x206, 2, 0x20b, ENOEXEC, "boot protocol 2.11"}, {0x211, 1, 0, ENOEXEC, "zImage"},
-		{0x236, 2, 0x7e, ENOEXEC, "32-bit Linux"}, {0x24c, 4, 0, ENOEXEC, "no payload"},
-		{0x248, 4, 0xfffffff0, ENOEXEC, "truncated"}, {0x24c, 4, 0xffffffff, ENOEXEC, "truncated"},
-		{0x680, 4, 0x39685a42, ENOTSUP, "packed with bzip2"}, {0x680, 4, 0x0000005d, ENOTSUP, "lzma"},
-		{0x680, 6, 0x0d004f5a4c89, ENOTSUP, "lzo"}, {0x680, 4, 0x184d2204, ENOTSUP, "lz4 frame"},
+		{0x206, 2, 0x20b, ENOEXEC, "boot protocol 2.11"},
+		{0x211, 1, 0, ENOEXEC, "zImage"},
+		{0x236, 2, 0x7e, ENOEXEC, "32-bit Linux"},
+		{0x24c, 4, 0, ENOEXEC, "no payload"},
+		{0x248, 4, 0xfffffff0, ENOEXEC, "truncated"},
+		{0x24c, 4, 0xffffffff, ENOEXEC, "truncated"},
+		{0x680, 4, 0x39685a42, ENOTSUP, "packed with bzip2"},
+		{0x680, 4, 0x0000005d, ENOTSUP, "lzma"},
+		{0x680, 6, 0x0d004f5a4c89, ENOTSUP, "lzo"},
+		{0x680, 4, 0x184d2204, ENOTSUP, "lz4 frame"},
 		{0x680, 4, 0x44332211, ENOTSUP, "begins with 11 22 33 44"},
 	};
-	static const enum boot_packed kinds[] = {BOOT_PACK_GZIP, BOOT_PACK_XZ, BOOT_PACK_ZSTD, BOOT_PACK_LZ4};
+	static const enum boot_packed kinds[] = {
+		BOOT_PACK_GZIP, BOOT_PACK_XZ, BOOT_PACK_ZSTD, BOOT_PACK_LZ4};
 	static char words[32];
 	static uint8_t noise[8192];
 
@@ -537,7 +582,8 @@ static void test_bad_bzimage(void)
 		}
 		/* Damage: the packed formats notice it by their checksums, lz4 by its length */
 		fresh(0, kinds[k]);
-		snprintf(words, sizeof words, "its %s payload is damaged", boot_packed_name(kinds[k]));
+		snprintf(words, sizeof words, "its %s payload is damaged",
+			boot_packed_name(kinds[k]));
 		memset(kernel.p + 0x600 + 0x80 + 300, 0xff, 200);
 		fails(EBADMSG, words, NULL, "");
 		fresh(0, kinds[k]);
@@ -578,17 +624,28 @@ static void test_bad_elf(void)
 		int code;
 		const char *words;
 	} edits[] = {
-		{16, 2, 1, ENOEXEC, "no executable"}, {18, 2, 183, ENOEXEC, "another CPU (machine 183)"},
-		{32, 8, 0x10000, ENOEXEC, "no program headers"}, {32, 8, UINT64_MAX - 8, ENOEXEC, "no program headers"},
-		{54, 2, 32, ENOEXEC, "no program headers"}, {56, 2, 0, ENOEXEC, "no program headers"},
-		{56, 2, 0xffff, ENOEXEC, "no program headers"}, {24, 8, 0x5000, ENOEXEC, "entry point"},
-		{64 + 8, 8, VM_LEN - 8, ENOEXEC, "behind the end"}, {64 + 8, 8, UINT64_MAX, ENOEXEC, "behind the end"},
-		{64 + 32, 8, VM_LEN, ENOEXEC, "behind the end"}, {64 + 40, 8, 16, ENOEXEC, "absurd sizes"},
-		{64 + 40, 8, UINT64_MAX, ENOEXEC, "absurd sizes"}, {64 + 24, 8, UINT64_MAX - 9, ENOEXEC, "absurd"},
-		{64 + 24, 8, VM_DATA - 0x1000, ENOEXEC, "overlap"}, {64 + 24, 8, 1ull << 40, ENOEXEC, "bare PC"},
-		{64 + 40, 8, 1 << 30, ENOEXEC, "overlap"}, {120 + 40, 8, 0x4000000, ENOMEM, "--memory 128M or more"},
-		{120 + 24, 8, 0xf0000000, ENOMEM, "below the PCI window"}, {176, 4, 7, ENOEXEC, "ordinary program"},
-		{176, 4, 3, ENOEXEC, "ordinary program"}, {64, 4, 0, ENOEXEC, "entry point"},
+		{16, 2, 1, ENOEXEC, "no executable"},
+		{18, 2, 183, ENOEXEC, "another CPU (machine 183)"},
+		{32, 8, 0x10000, ENOEXEC, "no program headers"},
+		{32, 8, UINT64_MAX - 8, ENOEXEC, "no program headers"},
+		{54, 2, 32, ENOEXEC, "no program headers"},
+		{56, 2, 0, ENOEXEC, "no program headers"},
+		{56, 2, 0xffff, ENOEXEC, "no program headers"},
+		{24, 8, 0x5000, ENOEXEC, "entry point"},
+		{64 + 8, 8, VM_LEN - 8, ENOEXEC, "behind the end"},
+		{64 + 8, 8, UINT64_MAX, ENOEXEC, "behind the end"},
+		{64 + 32, 8, VM_LEN, ENOEXEC, "behind the end"},
+		{64 + 40, 8, 16, ENOEXEC, "absurd sizes"},
+		{64 + 40, 8, UINT64_MAX, ENOEXEC, "absurd sizes"},
+		{64 + 24, 8, UINT64_MAX - 9, ENOEXEC, "absurd"},
+		{64 + 24, 8, VM_DATA - 0x1000, ENOEXEC, "overlap"},
+		{64 + 24, 8, 1ull << 40, ENOEXEC, "bare PC"},
+		{64 + 40, 8, 1 << 30, ENOEXEC, "overlap"},
+		{120 + 40, 8, 0x4000000, ENOMEM, "--memory 128M or more"},
+		{120 + 24, 8, 0xf0000000, ENOMEM, "below the PCI window"},
+		{176, 4, 7, ENOEXEC, "ordinary program"},
+		{176, 4, 3, ENOEXEC, "ordinary program"},
+		{64, 4, 0, ENOEXEC, "entry point"},
 	};
 
 	for (unsigned i = 0; i < ARRAY_LEN(edits); i++) {
@@ -649,11 +706,16 @@ static void test_bad_multiboot(void)
 		int code;
 		const char *words;
 	} edits[] = {
-		{1, 0x10008, ENOTSUP, "features 0x8"}, {1, 3, ENOEXEC, "no ELF file"},
-		{4, MB_LOAD + 0x21, ENOEXEC, "do not match"}, {3, MB_LOAD + 0x21, ENOEXEC, "do not match"},
-		{3, 0xffffffff, ENOEXEC, "do not match"}, {5, MB_LOAD + MB_FILE + 1, ENOEXEC, "do not match"},
-		{5, MB_LOAD - 1, ENOEXEC, "do not match"}, {7, MB_LOAD - 1, ENOEXEC, "do not match"},
-		{7, MB_LOAD + MB_MEM, ENOEXEC, "do not match"}, {6, 0x5000000, ENOMEM, "--memory 128M"},
+		{1, 0x10008, ENOTSUP, "features 0x8"},
+		{1, 3, ENOEXEC, "no ELF file"},
+		{4, MB_LOAD + 0x21, ENOEXEC, "do not match"},
+		{3, MB_LOAD + 0x21, ENOEXEC, "do not match"},
+		{3, 0xffffffff, ENOEXEC, "do not match"},
+		{5, MB_LOAD + MB_FILE + 1, ENOEXEC, "do not match"},
+		{5, MB_LOAD - 1, ENOEXEC, "do not match"},
+		{7, MB_LOAD - 1, ENOEXEC, "do not match"},
+		{7, MB_LOAD + MB_MEM, ENOEXEC, "do not match"},
+		{6, 0x5000000, ENOMEM, "--memory 128M"},
 		{6, 0xffffffff, ENOMEM, "below the PCI window"},
 	};
 
@@ -712,7 +774,8 @@ static void test_bad_sizes(void)
 	memset(initrd.p, 0x42, CRAFT_MAX);
 	initrd.len = CRAFT_MAX;
 	assert(load_into(&small, &kernel, &initrd, "", 0, 0) == -ENOMEM);
-	assert(!strcmp(error.text, "initrd: does not fit into 18 MiB of guest memory: use --memory 64M or more"));
+	assert(!strcmp(error.text,
+		"initrd: does not fit into 18 MiB of guest memory: use --memory 64M or more"));
 	initrd.len = 18 * MIB - align_up(VM_END, 4096);
 	assert(!load_into(&small, &kernel, &initrd, "", 7, 7)); /* to the last page */
 	initrd.len++;
@@ -722,10 +785,12 @@ static void test_bad_sizes(void)
 	assert(!load_into(&small, &kernel, &initrd, "", 0, 0));
 	mem_fini(&small);
 	assert(!mem_init(&small, 6 * MIB, NULL));
-	assert(load_into(&small, &kernel, &initrd, "", 0, 0) == -ENOMEM && strstr(error.text, "initrd: does not"));
+	assert(load_into(&small, &kernel, &initrd, "", 0, 0) == -ENOMEM &&
+		strstr(error.text, "initrd: does not"));
 	fresh(0, BOOT_PACK_LZ4);
 	assert(load_into(&small, &kernel, NULL, "", 0, 0) == -ENOMEM);
-	assert(!strcmp(error.text, "kernel: does not fit into 6 MiB of guest memory: use --memory 64M or more"));
+	assert(!strcmp(error.text,
+		"kernel: does not fit into 6 MiB of guest memory: use --memory 64M or more"));
 	mem_fini(&small);
 	/* The kernel's own limit for the initrd */
 	fresh(0, BOOT_PACK_LZ4);
@@ -770,6 +835,7 @@ int main(void)
 	test_big_ram();
 	mem_fini(&ram);
 	if (!test_real_kernels())
-		printf("no kernels in $HUSK_KERNELS_DIR or .cache/kernels: that part is not tested\n");
+		printf("no kernels in $HUSK_KERNELS_DIR or .cache/kernels: that part is not "
+		       "tested\n");
 	return 0;
 }

