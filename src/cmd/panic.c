@@ -21,7 +21,7 @@ void panic_feed(struct panic *p, const uint8_t *bytes, size_t n)
 	}
 }
 
-/* printk's prefix: "[    1.234567] ", with CONFIG_PRINTK_CALLER also "[    T1] ". Its length. */
+/* printk's prefix: "[    1.234567] ", with CONFIG_PRINTK_CALLER "[    1.234567][    T1] ". Its length. */
 static size_t prefix_len(const char *line, size_t len)
 {
 	size_t i = 0;
@@ -31,11 +31,11 @@ static size_t prefix_len(const char *line, size_t len)
 
 		while (end < len && end - i < 24 && line[end] != ']' && line[end] != '[')
 			end++;
-		if (end + 1 >= len || line[end] != ']' || line[end + 1] != ' ')
-			break;
-		i = end + 2;
+		if (end >= len || line[end] != ']')
+			return 0;
+		i = end + 1;
 	}
-	return i;
+	return i && i < len && line[i] == ' ' ? i + 1 : 0;
 }
 
 bool panic_find(const struct panic *p, char text[160])

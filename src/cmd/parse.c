@@ -107,7 +107,7 @@ int parse_number(const char *s, unsigned lo, unsigned hi, unsigned *v, struct er
 {
 	const char *p = s;
 	char q[64];
-	uint64_t n;
+	uint64_t n = 0;
 	bool negative = *s == '-' && number_shaped(s + 1);
 	int rc = negative ? -ERANGE : digits(&p, &n);
 

@@ -235,6 +235,14 @@ static int map_ids(uid_t uid, gid_t gid)
 	return rc ? rc : rc2;
 }
 
+static void refuse(char list[64], const char *name, int *code)
+{
+	size_t n = strlen(list);
+
+	*code = *code ? *code : errno;
+	snprintf(list + n, 64 - n, "%s%s", n ? ", " : "", name);
+}
+
 /* Returns true when we are in a user namespace of our own. */
 static bool enter_namespaces(struct sandbox_report *r)
 {
@@ -245,13 +253,14 @@ static bool enter_namespaces(struct sandbox_report *r)
 		{CLONE_NEWCGROUP, "cgroup"}};
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
+	char refused[64] = "";
 	bool own_user = false;
-	int rc;
+	int rc, code = 0;
 
 	/* a mount namespace is the one that takes CAP_SYS_ADMIN everywhere */
 	if (unshare(CLONE_NEWNS)) {
 		if (unshare(CLONE_NEWUSER)) {
-			failed(r, SANDBOX_NAMESPACES, errno, "user namespace");
+			refuse(refused, "user", &code);
 		} else {
 			own_user = true;
 			rc = map_ids(uid, gid);
@@ -259,11 +268,13 @@ static bool enter_namespaces(struct sandbox_report *r)
 				failed(r, SANDBOX_NAMESPACES, rc, "mapping of ids");
 		}
 		if (unshare(CLONE_NEWNS))
-			failed(r, SANDBOX_NAMESPACES, errno, "mount");
+			refuse(refused, "mount", &code);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(spaces); i++)
 		if (unshare(spaces[i].flag))
-			failed(r, SANDBOX_NAMESPACES, errno, "%s", spaces[i].name);
+			refuse(refused, spaces[i].name, &code);
+	if (code)
+		failed(r, SANDBOX_NAMESPACES, code, "no own %s", refused);
 	note(r, SANDBOX_NAMESPACES, own_user ? "user, mount, network, ipc, uts, cgroup"
 					     : "mount, network, ipc, uts, cgroup");
 	return own_user;
@@ -319,8 +330,8 @@ static void enter_caps(struct sandbox_report *r, bool own_user)
 {
 	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct d[2], none[2] = {{0, 0, 0}, {0, 0, 0}};
-	const gid_t nobody = (gid_t)NOBODY;
-	bool became_nobody = false;
+	const unsigned nobody = (unsigned)NOBODY;
+	const char *uid_text = "none";
 	int left;
 
 	for (int cap = 0; cap < 64 && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
@@ -337,13 +348,17 @@ static void enter_caps(struct sandbox_report *r, bool own_user)
 		SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED, 0, 0, 0);
 	/* in our own user namespace there is just one id, and it is nobody's already */
 	if (!own_user && geteuid() == 0) {
-		if (setgroups(0, NULL))
-			failed(r, SANDBOX_CAPS, errno, "setgroups");
-		if (setresgid(nobody, nobody, nobody) ||
-			setresuid((uid_t)NOBODY, (uid_t)NOBODY, (uid_t)NOBODY))
-			failed(r, SANDBOX_CAPS, errno, "still uid %u: setresuid", (unsigned)geteuid());
+		int groups = setgroups(0, NULL) ? errno : 0;
+
+		if (!setresgid(nobody, nobody, nobody) && !setresuid(nobody, nobody, nobody))
+			uid_text = "none; root became nobody";
+		else if (errno == EINVAL) /* a user namespace with few ids: its root is someone's ordinary uid */
+			uid_text = "none; still uid 0, there is no uid 65534 in this container";
 		else
-			became_nobody = true;
+			failed(r, SANDBOX_CAPS, errno, "still uid 0: setresuid");
+		/* where a user namespace forbids setgroups() for good, only real groups are a loss */
+		if (groups && getgroups(0, NULL) > 0)
+			failed(r, SANDBOX_CAPS, groups, "setgroups");
 	}
 	if (syscall(SYS_capset, &h, none))
 		failed(r, SANDBOX_CAPS, errno, "capset");
@@ -352,7 +367,7 @@ static void enter_caps(struct sandbox_report *r, bool own_user)
 		if (left)
 			failed(r, SANDBOX_CAPS, EPERM, "capabilities are left");
 	}
-	note(r, SANDBOX_CAPS, became_nobody ? "none; root became nobody" : "none");
+	note(r, SANDBOX_CAPS, uid_text);
 }
 
 /* --- landlock ---------------------------------------------------------------------------------- */
@@ -535,7 +550,7 @@ int sandbox_probe(struct sandbox_report *r)
 {
 	static const struct sandbox_syscall rows[] = {
 		SANDBOX_RUNTIME, SANDBOX_MEMORY, SANDBOX_ALLOW(SYS_write), SANDBOX_END};
-	struct sandbox_report got;
+	struct sandbox_report got = {.stage = {{.code = 0}}};
 	int p[2], rc = 0;
 	size_t have = 0;
 	pid_t pid;
