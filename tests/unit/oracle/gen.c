@@ -403,13 +403,14 @@ static void arrange(struct oracle_case *c, struct x86_insn *i, uint8_t *b, uint6
 }
 
 /* The displacement of near branches must not lead back into the case's own code. */
-static bool branch_ok(struct oracle_case *c, struct x86_insn *i, uint8_t *b, uint64_t rip)
+static bool branch_ok(struct oracle_case *c, struct x86_insn *i, uint8_t *b, uint64_t rip,
+	const struct oracle_opts *o)
 {
 	uint64_t to;
 
 	if (i->form != X86_F_REL)
 		return true;
-	if (i->size_imm == 4 && chance(95)) {
+	if (i->size_imm == 4 && (chance(95) || !o->wild)) {
 		i->imm = (int32_t)(rnd_below(2 * CODE_PAGES * PAGE) - CODE_PAGES * PAGE);
 		memcpy(b + i->off_imm, &i->imm, 4);
 	}
@@ -432,7 +433,7 @@ static bool insn_make(struct oracle_case *c, const struct oracle_opts *o)
 		return false;
 	if (!first && (i->fl_in & c->undef || i->op == X86_OP_PUSHF || i->op == X86_OP_POPF || is_branch(i) || is_string(i)))
 		return false;
-	if (!branch_ok(c, i, b, rip))
+	if (!branch_ok(c, i, b, rip, o))
 		return false;
 	/* 16-bit double shifts by more than 16 have no defined result */
 	if ((i->op == X86_OP_SHLD || i->op == X86_OP_SHRD) && i->opsize == 2) {

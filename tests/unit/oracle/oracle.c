@@ -502,6 +502,9 @@ static bool compare(const struct oracle_case *c, uint64_t n, const struct result
 	bool fp_only = false;
 
 	shown = false;
+	/* a sanitizer's tables are mapped natively where the guest has nothing */
+	if (SANITIZED && x->trap == X86_PF_EXC && x->cr2 >= 0x7fff0000)
+		return true;
 	if (vague(c, r->exit.trap, x->trap)) {
 		if (r->exit.trap != X86_XM)
 			return true;
