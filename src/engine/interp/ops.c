@@ -38,19 +38,30 @@ static uint64_t stack_mask(const struct engine_cpu *c)
 	return c->stack_size == 8 ? ~0ull : c->stack_size == 4 ? 0xffffffff : 0xffff;
 }
 
+/* #SS even if the instruction has a memory operand in another segment, which op->seg tells about */
+static void stack_canonical(struct engine_cpu *c, const struct iop *op, uint64_t off)
+{
+	if (unlikely(c->mode == X86_MODE64 && !x86_canonical(off))) {
+		c->op = op;
+		raise_fault(c, X86_SS_EXC, 0);
+	}
+}
+
 void stack_push(struct engine_cpu *c, const struct iop *op, uint64_t *sp, unsigned size, uint64_t v)
 {
 	uint64_t mask = stack_mask(c), off = (*sp - size) & mask;
 
+	stack_canonical(c, op, off);
 	store(c, op, seg_lin(c, op, X86_SS, off, size, true), size, v);
 	*sp = (*sp & ~mask) | off;
 }
 
 uint64_t stack_pop(struct engine_cpu *c, const struct iop *op, uint64_t *sp, unsigned size)
 {
-	uint64_t mask = stack_mask(c), off = *sp & mask;
-	uint64_t v = load(c, op, seg_lin(c, op, X86_SS, off, size, false), size);
+	uint64_t mask = stack_mask(c), off = *sp & mask, v;
 
+	stack_canonical(c, op, off);
+	v = load(c, op, seg_lin(c, op, X86_SS, off, size, false), size);
 	*sp = (*sp & ~mask) | ((off + size) & mask);
 	return v;
 }
