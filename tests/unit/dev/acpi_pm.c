@@ -89,9 +89,21 @@ static void test_pm(void)
 	bus_lock(fake_bus);
 	acpi_pm_button(pm);
 	bus_unlock(fake_bus);
+	assert(in(0x603, 2) == ACPI_PM_GED_BUTTON << 8);
+	bus_lock(fake_bus);
+	acpi_pm_button(pm);
+	bus_unlock(fake_bus);
 	bus_reset(fake_bus);
 	assert(!ged.level && inb(0x604) == 0);
 	/* timer: rate, wrap, bytes; read-only */
+	was = (uint32_t)in(0x608, 4);
+	for (unsigned i = 1; i <= 1000; i++) {
+		uint32_t ticks;
+
+		fake_advance(MS + 1);
+		ticks = (uint32_t)in(0x608, 4) - was;
+		assert(ticks >= i * 3579.545 - 1 && ticks <= i * 3579.545 + 5);
+	}
 	was = (uint32_t)in(0x608, 4);
 	fake_advance(S);
 	assert((uint32_t)in(0x608, 4) - was == 3579545);

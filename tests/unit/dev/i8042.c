@@ -82,6 +82,7 @@ static void test_controller(void)
 	outb(0x92, 0);
 	assert((command(0xd0) & 3) == 1);
 	outb(0x92, 2);
+	assert(resets == 0);
 	/* unknown ones answer nothing */
 	outb(0x64, 0x00);
 	outb(0x64, 0xb0);

@@ -41,6 +41,7 @@ int main(void)
 
 	/* the host bridge, and nothing */
 	assert(ecam(0, 0, 0, 4) == 0x00081b36 && ecam(0, 0, 8, 4) == 0x06000000);
+	assert(ecam(0, 0, 0x2c, 4) == 0x11001af4);
 	assert(ecam(0, 0, 0, 8) == 0x0000000000081b36);
 	assert(ecam(1, 0, 0, 4) == 0xffffffff && ecam(3, 0, 0, 2) == 0xffff);
 	assert(bus_read(fake_bus, BUS_MMIO, 0, ECAM + (1 << 20), 4) == 0xffffffff); /* bus 1 */

@@ -221,6 +221,20 @@ static void test_alarm(void)
 		assert(irq.level);
 		rd(0x0c);
 	}
+	/* the host's clock is set back while we wait */
+	fresh();
+	wr(0x0a, 0x20);
+	wr(1, 0x30);
+	wr(3, 0x13);
+	wr(5, 0x22);
+	wr(0x0b, 0x22);
+	fake_wall -= 100 * (int64_t)S;
+	fake_advance(109 * S);
+	assert(!irq.level);
+	fake_advance(S);
+	assert(irq.level && rd(0x0c) & 0x20);
+	wr(3, 0xff);
+	wr(5, 0xff);
 	/* one that never comes costs little and harms nobody */
 	wr(1, 0x7f);
 	irq.rises = fake_fired = 0;
