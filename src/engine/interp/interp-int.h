@@ -141,6 +141,7 @@ struct engine_cpu {
 	bool in_single;
 	bool trap_pending; /* #DB after this instruction: data breakpoint hit (bits in dr6_pending) */
 	uint64_t dr6_pending;
+	bool no_step; /* INT n and its like: no single-step trap after it */
 	bool dr_exec, dr_data; /* DR7 enables instruction or data breakpoints */
 	_Atomic uint32_t attention;
 	uint32_t attn_mask;
@@ -239,7 +240,7 @@ iop_fn op_movcr, op_movdr, op_msr, op_cpuid, op_hlt, op_rdtsc, op_invlpg, op_dta
 	op_wbinvd, op_rdrand, op_rdpmc, op_vmcall, op_fxsave, op_xsave, op_mxcsr, op_invpcid, op_monitor,
 	op_fence;
 void sys_update(struct engine_cpu *c); /* everything derived from control registers */
-void io_check(struct engine_cpu *c, uint16_t port, unsigned size);
+void io_check(struct engine_cpu *c, uint16_t port, unsigned size); /* rights; also breakpoints */
 void set_rflags(struct engine_cpu *c, uint64_t v, uint64_t mask);
 uint64_t get_rflags(const struct engine_cpu *c);
 

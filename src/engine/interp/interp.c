@@ -324,7 +324,7 @@ static bool exec_breakpoint(struct engine_cpu *c)
 		return false;
 	c->s.dr6 = (c->s.dr6 & ~0xfull) | hit;
 	c->nexc++;
-	c->s.rflags |= X86_RF;
+	/* of all faults only this one saves RF clear (SDM Vol. 3A 17.3.1.1) */
 	c->delivering = X86_DB;
 	deliver(c, X86_DB, EV_FAULT, false, 0);
 	c->delivering = -1;
@@ -416,9 +416,11 @@ static void step(struct engine_cpu *c)
 	c->link = NULL;
 	if (rf)
 		c->s.rflags &= ~(uint64_t)X86_RF;
-	if (tf && !c->s.movss_shadow)
+	if (tf && !c->s.movss_shadow && !c->no_step)
 		bits |= 1 << 14;
-	if (c->trap_pending) {
+	c->no_step = false;
+	/* after MOV SS a data breakpoint waits for one more instruction, a single step is lost */
+	if (c->trap_pending && !c->s.movss_shadow) {
 		bits |= c->dr6_pending;
 		c->trap_pending = false;
 		c->dr6_pending = 0;
@@ -429,7 +431,7 @@ static void step(struct engine_cpu *c)
 
 static bool must_step(const struct engine_cpu *c)
 {
-	return c->single || c->dr_exec || c->dr_data || c->s.sti_shadow || c->s.movss_shadow ||
+	return c->single || c->dr_exec || c->dr_data || c->trap_pending || c->s.sti_shadow || c->s.movss_shadow ||
 		c->s.rflags & (X86_TF | X86_RF);
 }
 

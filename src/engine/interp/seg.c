@@ -573,7 +573,7 @@ static void deliver_long(struct engine_cpu *c, unsigned vector, enum event ev, b
 	if (cpl < c->cpl)
 		ss = (struct x86_seg){.sel = (uint16_t)cpl, .attr = (uint16_t)(cpl << 5)};
 	k = stack_of(&ss, rsp & ~15ull, true);
-	k.exc = cpl < c->cpl || ist ? ext_bit(ev) : ext_bit(ev);
+	k.exc = ext_bit(ev);
 	k.sys = cpl < 3;
 	stack_put(c, &k, 8, s->seg[X86_SS].sel);
 	stack_put(c, &k, 8, s->gpr[X86_RSP]);
@@ -692,6 +692,7 @@ static const struct iop *soft_int(struct engine_cpu *c, const struct iop *op, un
 	/* a fault in here must report this instruction, success pushes the next one */
 	c->rip = op_next_rip(c, op);
 	deliver(c, vector, ev, false, 0);
+	c->no_step = true;
 	return op_goto(c, c->rip);
 }
 
@@ -813,6 +814,8 @@ static void far_gate(struct engine_cpu *c, const struct iop *op, struct desc *g,
 
 		if (lm) {
 			k.sp = tss_rsp(c, 4 + cpl * 8);
+			if (!x86_canonical(k.sp))
+				raise_fault(c, X86_SS_EXC, 0);
 			ss = (struct x86_seg){.sel = (uint16_t)cpl, .attr = (uint16_t)(cpl << 5)};
 		} else {
 			uint16_t nss;

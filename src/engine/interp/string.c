@@ -180,7 +180,8 @@ const struct iop *op_string(struct engine_cpu *c, const struct iop *op)
 		one(c, op, &s);
 		return op_next(c, op);
 	}
-	for (unsigned budget = CHUNK; budget;) {
+	/* alone (single step, watchpoints) means one repetition */
+	for (unsigned budget = c->in_single ? 1 : CHUNK; budget;) {
 		uint64_t left = count_get(c, &s), n;
 
 		if (!left) {
@@ -202,8 +203,7 @@ const struct iop *op_string(struct engine_cpu *c, const struct iop *op)
 			return op_next(c, op);
 		if (left == n)
 			return op_next(c, op);
-		if (atomic_load_explicit(&c->attention, memory_order_relaxed) & c->attn_mask ||
-			c->trap_pending || c->in_single)
+		if (atomic_load_explicit(&c->attention, memory_order_relaxed) & c->attn_mask)
 			break;
 	}
 	/* not done yet: look around, then come back to this instruction */

@@ -532,11 +532,30 @@ const struct iop *op_fence(struct engine_cpu *c, const struct iop *op)
 
 /* ---- ports ---- */
 
+/* I/O breakpoints (CR4.DE, R/W 2): a trap after the instruction, as for data. */
+static void io_watch(struct engine_cpu *c, uint16_t port, unsigned size)
+{
+	static const uint8_t lens[4] = {1, 2, 8, 4};
+
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t len = lens[c->s.dr7 >> (18 + 4 * i) & 3], at = c->s.dr[i] & ~(len - 1);
+
+		if (!(c->s.dr7 >> (2 * i) & 3) || (c->s.dr7 >> (16 + 4 * i) & 3) != 2)
+			continue;
+		if (port < at + len && at < port + (uint64_t)size) {
+			c->dr6_pending |= 1ull << i;
+			c->trap_pending = true;
+		}
+	}
+}
+
 void io_check(struct engine_cpu *c, uint16_t port, unsigned size)
 {
 	const struct x86_seg *tr = &c->s.tr;
 	uint64_t map;
 
+	if (unlikely(c->dr_data) && c->s.cr4 & X86_CR4_DE)
+		io_watch(c, port, size);
 	if (!(c->s.cr0 & X86_CR0_PE) || (c->cpl <= (c->s.rflags >> 12 & 3) && !(c->s.rflags & X86_VM)))
 		return;
 	if (!(tr->attr & X86_SEG_P) || !(tr->attr & 8) || tr->limit < 103)
