@@ -262,8 +262,8 @@ static void test_kaslr(void)
 		other = state.rip != VM_ENTRY;
 	}
 	/* An initrd at the top of RAM is not overwritten */
-	memset(initrd.p, 0x77, 30 << 10);
-	initrd.len = 30 << 10;
+	memset(initrd.p, 0x77, 3 << 20);
+	initrd.len = 3 << 20;
 	for (unsigned i = 0; i < 100; i++) {
 		load(&initrd, "", i, i);
 		assert(!memcmp(mem_at(&ram, peek(&ram, BOOT_PARAMS + 0x218, 4), initrd.len),
@@ -423,6 +423,18 @@ static void test_initrd(void)
 		assert(initrd_is(want));
 	}
 
+	/* A packed part of odd length: the next one is aligned all the same. */
+	one->len = initrd.len = want->len = 0;
+	craft_cpio(one, "init", 1000);
+	pad(one, 2);
+	craft_pack(&initrd, BOOT_PACK_XZ, one->p, one->len);
+	craft_pack(&initrd, BOOT_PACK_GZIP, one->p, one->len);
+	craft_add(want, one->p, one->len);
+	pad(want, 2);
+	craft_add(want, one->p, one->len);
+	load(&initrd, "", 0, 0);
+	assert(initrd_is(want));
+
 	/* These go to the guest as they are: unknown tail; */
 	one->len = initrd.len = 0;
 	craft_cpio(one, "init", 1000);
@@ -450,20 +462,25 @@ static void test_initrd(void)
 	/* unpacked it would be larger than a third of the 48 MiB behind the kernel. */
 	{
 		enum { BIG = 17 << 20 };
+		static struct mem roomy;
 		uint8_t *big = calloc(1, BIG);
 
-		assert(big);
+		assert(big && !mem_init(&roomy, 128 * MIB, NULL));
 		one->len = 0;
 		craft_cpio(one, "zeros", 8);
-		memcpy(big, one->p, 120);
+		memcpy(big, one->p, 116);
 		memcpy(big + 54, "010fff00", 8); /* size of the body */
-		memcpy(big + 120 + 0x010fff00, one->p + 128, one->len - 128);
+		memcpy(big + 116 + 0x010fff00, one->p + 124, one->len - 124);
 		for (unsigned i = 0; i < 3; i++) {
 			initrd.len = 0;
 			craft_pack(&initrd, kinds[i], big, BIG);
 			load(&initrd, "", 0, 0);
 			assert(initrd_is(&initrd));
+			/* In 128 MiB there is room. */
+			assert(!load_into(&roomy, &kernel, &initrd, "", 0, 0));
+			assert(strstr(result.note, "unpacked to 17408 KiB"));
 		}
+		mem_fini(&roomy);
 		free(big);
 	}
 	free(one);
@@ -672,6 +689,16 @@ static void test_bad_elf(void)
 			put_u32(kernel.p + 0x400 + at, 1u << bit);
 			load(NULL, "", 1, 1);
 		}
+	/* The descriptor is cut off by the end of the file */
+	craft_vmlinux(&kernel, WITH_PVH);
+	craft_add(&kernel, kernel.p + 0x400 + 24, 20);
+	put_u64(kernel.p + 176 + 8, VM_LEN);
+	put_u64(kernel.p + 176 + 32, 20);
+	load(NULL, "", 1, 1);
+	assert(result.format == BOOT_ELF64);
+	put_u32(kernel.p + VM_LEN + 4, 4); /* but this fits */
+	load(NULL, "", 1, 1);
+	assert(result.format == BOOT_PVH);
 	/* More segments than anybody has */
 	craft_vmlinux(&kernel, 0);
 	put_u16(kernel.p + 56, 40);
@@ -770,6 +797,11 @@ static void test_bad_sizes(void)
 		memset(initrd.p + 600, 0x55, 100);
 		fails(EBADMSG, "is damaged or truncated at byte", &initrd, "");
 	}
+	plain.len = initrd.len = 0;
+	craft_cpio(&plain, "init", 10000);
+	craft_pack(&initrd, BOOT_PACK_LZ4, plain.p, plain.len);
+	initrd.len--;
+	fails(EBADMSG, "lz4 data is damaged or truncated at byte 4 of", &initrd, "");
 	assert(!mem_init(&small, 18 * MIB, NULL));
 	memset(initrd.p, 0x42, CRAFT_MAX);
 	initrd.len = CRAFT_MAX;
