@@ -92,7 +92,7 @@ struct machine {
 	enum want want;
 	enum vmm_exit exit;
 	uint32_t exit_arg2;
-	char exit_text[256];
+	char exit_text[sizeof ((struct err *)0)->text];
 	int wish_fd; /* eventfd: want has changed */
 	struct watch wish_watch;
 
@@ -442,7 +442,7 @@ static void serial_flush_locked(struct machine *m)
 			done += (size_t)n;
 		} else if (n < 0 && errno == EINTR) {
 			continue;
-		} else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+		} else if (n < 0 && errno == EAGAIN) {
 			m->out_blocked = true;
 			break;
 		} else {
@@ -647,6 +647,7 @@ static int cpus_set_up(struct machine *m, struct err *e)
 		int rc;
 
 		x86_reset(&s, i);
+		s.mtrr_def = m->entry.mtrr_def; /* firmware's work: the same on all CPUs */
 		rc = m->eng->set(m->cpu[i].c, i ? &s : &m->entry, e);
 		if (rc)
 			return rc;

@@ -270,12 +270,12 @@ uint64_t mem_load_slow(struct engine_cpu *c, uint64_t lin, unsigned size, unsign
 	uint64_t v = 0;
 
 	check_canonical(c, lin, seg);
+	check_canonical(c, lin + size - 1, seg);
 	mem_check_align(c, lin, size);
 	p[0] = translate(c, lin, X86_READ, false);
 	if (first == size) {
 		v = host_read(c, &p[0], size);
 	} else {
-		check_canonical(c, lin + first, seg);
 		p[1] = translate(c, lin + first, X86_READ, false);
 		for (unsigned i = 0; i < size; i++) {
 			struct place b = place_at(p, first, i);
@@ -293,13 +293,13 @@ void mem_store_slow(struct engine_cpu *c, uint64_t lin, uint64_t v, unsigned siz
 	struct place p[2];
 
 	check_canonical(c, lin, seg);
+	check_canonical(c, lin + size - 1, seg);
 	mem_check_align(c, lin, size);
 	p[0] = translate(c, lin, X86_WRITE, false);
 	if (first == size) {
 		code_guard(c, &p[0], size);
 		host_write(c, &p[0], v, size);
 	} else {
-		check_canonical(c, lin + first, seg);
 		p[1] = translate(c, lin + first, X86_WRITE, false);
 		code_guard(c, &p[0], first);
 		code_guard(c, &p[1], size - first);
@@ -387,10 +387,10 @@ void *mem_rmw_slow(struct engine_cpu *c, uint64_t lin, unsigned size, unsigned s
 	c->rmw_size = (uint8_t)size;
 	c->rmw_first = (uint8_t)first;
 	check_canonical(c, lin, seg);
+	check_canonical(c, lin + size - 1, seg);
 	mem_check_align(c, lin, size);
 	p[0] = translate(c, lin, X86_WRITE, false);
 	if (first < size) {
-		check_canonical(c, lin + first, seg);
 		p[1] = translate(c, lin + first, X86_WRITE, false);
 		code_guard(c, &p[1], size - first);
 	}
