@@ -207,6 +207,7 @@ static void test_modes(void)
 	assert(rdmsr(1, 0x802, &v) == LAPIC_GP && wrmsr(1, 0x808, 0) == LAPIC_GP);
 	assert(rdmsr(1, 0x7ff, &v) == LAPIC_UNKNOWN && wrmsr(1, 0x900, 0) == LAPIC_UNKNOWN);
 	assert(rdmsr(1, 0x800, &v) == LAPIC_GP && wrmsr(1, 0x8ff, 0) == LAPIC_GP);
+	assert(wrmsr(1, 0x800, 0) == LAPIC_GP && rdmsr(1, 0x8ff, &v) == LAPIC_GP);
 	/* off: the page is gone, what was set is lost, CR8 remains */
 	wr(1, TPR, 0x30);
 	wr(1, LVT_ERROR, 0x40);
@@ -471,6 +472,12 @@ static void test_special(void)
 	assert(wrmsr(1, 0x1b, LAPIC_BASE) == LAPIC_OK);
 	icr(0, 0, OTHERS | NMI);
 	assert(cpu[1].nmis == 2);
+	/* nor does what is known of their triggers */
+	wr(4, SVR, 0x1ff);
+	msi(0xfee00000 | 4 << 12, 0x49 | 1 << 15 | 1 << 14);
+	assert(bits(4, TMR, 0x49));
+	icr(0, 4, INIT | ASSERT);
+	assert(!bits(4, TMR, 0x49) && !cpu[4].pending);
 	/* pending interrupts do not survive INIT */
 	wr(0, TPR, 0);
 	wr(3, SVR, 0x1ff);
@@ -577,6 +584,19 @@ static void test_one_shot(void)
 	assert(rd(1, TCCR) == 0 && take(1) == 0x30);
 	fake_advance(10 * MS);
 	assert(take(1) == -1 && rd(1, TCCR) == 0);
+	/* over, although the host timer has not told yet; the same in periodic mode */
+	wr(1, TICR, 1000000);
+	fake_now += 1100 * US;
+	assert(rd(1, TCCR) == 0);
+	fake_advance(0);
+	assert(take(1) == 0x30);
+	wr(1, LVT_TIMER, PERIODIC | 0x30);
+	wr(1, TICR, 1000000);
+	fake_now += 1100 * US;
+	assert(rd(1, TCCR) == 900000);
+	fake_advance(0);
+	assert(take(1) == 0x30);
+	wr(1, LVT_TIMER, 0x30);
 	/* dividers 1 to 128 */
 	for (unsigned k = 0; k < 8; k++) {
 		unsigned code = (k + 7) % 8; /* 7: by 1, 0: by 2, ... */
@@ -651,6 +671,7 @@ static void test_mode_change(void)
 	wr(1, LVT_TIMER, DEADLINE | 0x30);
 	assert(rd(1, TCCR) == 0);
 	wr(1, TICR, n); /* not taken in this mode */
+	assert(rd(1, TICR) == 0 && !fake_next());
 	wr(1, LVT_TIMER, 0x30);
 	fake_advance(2 * n);
 	assert(rd(1, TCCR) == 0 && take(1) == -1);
