@@ -224,6 +224,13 @@ static struct block *block_build(struct engine_cpu *c, uint64_t rip, uint64_t li
 	return b;
 }
 
+/* Blocks are found by physical address, whatever the limit of CS was when they were built. */
+static bool in_limit(const struct engine_cpu *c, const struct block *b, uint64_t rip)
+{
+	return likely(c->mode == X86_MODE64) ||
+		rip + b->ops[b->nops - 1].next_off - 1 <= c->s.seg[X86_CS].limit;
+}
+
 static struct block *block_find(struct engine_cpu *c, uint64_t rip)
 {
 	uint64_t lin, gpa;
@@ -233,7 +240,8 @@ static struct block *block_find(struct engine_cpu *c, uint64_t rip)
 	lin = c->mode == X86_MODE64 ? rip : (uint32_t)(rip + c->s.seg[X86_CS].base);
 	j = &c->jc[(lin ^ lin >> 12) & (JC_SIZE - 1)];
 	if (likely(j->va == lin && j->gen == c->jc_gen && j->mode == (c->mode | (uint32_t)c->cpl << 4) &&
-		    *j->b->gen_now == j->b->gen))
+		    *j->b->gen_now == j->b->gen) &&
+		in_limit(c, j->b, rip))
 		return j->b;
 	c->op = NULL;
 	if (c->mode != X86_MODE64 && rip > c->s.seg[X86_CS].limit)
@@ -246,7 +254,7 @@ static struct block *block_find(struct engine_cpu *c, uint64_t rip)
 			break;
 	if (!b)
 		b = block_build(c, rip, lin, gpa);
-	if (!b)
+	if (!b || !in_limit(c, b, rip))
 		return block_one(c, rip, lin);
 	*j = (struct jc_entry){.va = lin, .b = b, .gen = c->jc_gen, .mode = c->mode | (uint32_t)c->cpl << 4};
 	return b;
