@@ -60,6 +60,7 @@ SNIPPET(s_lcall, ARGS "mov %esp, %ebx\n" AT(s_lcall_at) "lcall *(%ecx)\n mov %eb
 LABEL(s_lcall_at);
 SNIPPET(s_ljmp, ARGS AT(s_ljmp_at) "ljmp *(%ecx)");
 LABEL(s_ljmp_at);
+SNIPPET(s_back, "ljmp $0x18, $1f\n 1: ret");
 SNIPPET(s_ret, "mov $0x1234, %eax\n ret");
 SNIPPET(s_lret, "mov $0x1234, %eax\n lret");
 SNIPPET(s_ud2, "ud2");
@@ -212,8 +213,8 @@ static void limits(void)
 
 	section("code limits");
 	quirks("TCG 7.2 does not check limits");
-	rt_gdt_set(T_CODE, rt_desc(0, ((ulong)s_lret + 4) >> 12, P | S | RX, 0xc));
-	want(catch(s_cs_limit, T_CODE, s_ret), NOTRAP, 0, NULL, "inside");
+	rt_gdt_set(T_CODE, rt_desc(0, ((ulong)s_back + 8) >> 12, P | S | RX, 0xc));
+	want(catch(s_cs_limit, T_CODE, s_back), NOTRAP, 0, NULL, "inside");
 	rt_gdt_set(T_CODE, rt_desc((ulong)s_ud2, 0, P | S | RX, 4));
 	want(catch(s_cs_limit, T_CODE, 0), GP, 0, NULL, "second byte of an instruction beyond the limit");
 	rt_gdt_set(T_CODE, rt_desc((ulong)s_ud2, 1, P | S | RX, 4));

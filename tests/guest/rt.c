@@ -36,15 +36,16 @@ int strcmp(const char *a, const char *b)
 	return (uint8_t)*a - (uint8_t)*b;
 }
 
-/* ---- text: port 0xe9 and the first serial port */
+/* ---- text: port 0xe9 if it says by its number that it is there, else the first serial port, else blindly */
 static volatile uint32_t out_lock;
 static bool have_uart;
 
 static void put(char c)
 {
-	outb(0xe9, (uint8_t)c);
-	if (!have_uart)
+	if (!have_uart) {
+		outb(0xe9, (uint8_t)c);
 		return;
+	}
 	for (int i = 0; i < 100000 && !(inb(0x3fd) & 0x20); i++)
 		;
 	outb(0x3f8, (uint8_t)c);
@@ -149,7 +150,7 @@ void say(const char *fmt, ...)
 
 /* ---- checks */
 static const char *section_name = "start";
-static const char *quirk_text, *section_quirk;
+static const char *last_known, *quirk_text, *section_quirk;
 static unsigned nchecks, nfail, nskip, nknown, nsection_fail;
 bool rt_tcg;
 
@@ -157,7 +158,7 @@ void section(const char *name)
 {
 	section_name = name;
 	nsection_fail = 0;
-	quirk_text = section_quirk = NULL;
+	last_known = quirk_text = section_quirk = NULL;
 }
 
 void quirk(const char *why)
@@ -193,7 +194,8 @@ void check_(bool ok, const char *cond, int line, const char *fmt, ...)
 		nsection_fail++;
 	}
 	/* a loop of a thousand combinations need not print them all */
-	if (nsection_fail <= 20) {
+	if (known ? known != last_known : nsection_fail <= 20) {
+		last_known = known;
 		say_("%s %s: ", known ? "KNOWN" : "FAIL", section_name);
 		va_start(ap, fmt);
 		vsay(fmt, ap);
@@ -648,11 +650,21 @@ unsigned rt_smp_start(void)
 }
 
 /* ---- command line */
-const char *rt_args(void)
+static char args[256];
+
+/* Copied before a test writes low memory, where the loader may have put it. */
+static void args_copy(void)
 {
 	const uint32_t *mbi = (const uint32_t *)(ulong)rt_mbi;
+	const char *p = (const char *)(ulong)mbi[4];
 
-	return mbi[0] & 4 ? (const char *)(ulong)mbi[4] : "";
+	for (unsigned i = 0; mbi[0] & 4 && i < sizeof(args) - 1 && p[i]; i++)
+		args[i] = p[i];
+}
+
+const char *rt_args(void)
+{
+	return args;
 }
 
 bool rt_arg(const char *word, ulong *v)
@@ -675,7 +687,8 @@ void rt_start(void)
 {
 	uint32_t r[4];
 
-	have_uart = inb(0x3fd) != 0xff;
+	args_copy();
+	have_uart = inb(0xe9) != 0xe9 && inb(0x3fd) != 0xff;
 	cpuid(0x40000000, 0, r);
 	rt_tcg = r[1] == 0x54474354; /* "TCGT" */
 	for (unsigned v = 0; v < 256; v++)

@@ -263,11 +263,11 @@ static inline ulong rdflags(void)
 	__asm__ volatile("pushf; pop %0" : "=r"(v));
 	return v;
 }
-/* Waits until cond or about two seconds; value: cond held. */
+/* Waits until cond or about seven seconds; value: cond held. */
 #define until(cond) ({ \
 	uint64_t t0_ = rdtsc(); \
 	bool ok_; \
-	while (!(ok_ = (cond)) && rdtsc() - t0_ < 6000000000ull) \
+	while (!(ok_ = (cond)) && rdtsc() - t0_ < 20000000000ull) \
 		pause_(); \
 	ok_ || (cond); })
 

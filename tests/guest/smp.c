@@ -232,7 +232,7 @@ static void reader(ulong arg)
 
 static void dekker(ulong who)
 {
-	for (uint64_t i = 1; i <= 500; i++) {
+	for (uint64_t i = 1; i <= 100; i++) {
 		volatile uint64_t *mine = who ? &my : &mx, *theirs = who ? &mx : &my;
 		volatile uint64_t *turn = who ? &turn_y : &turn_x, *other = who ? &turn_x : &turn_y;
 
@@ -241,14 +241,12 @@ static void dekker(ulong who)
 		*(who ? &seen_y : &seen_x) = *theirs;
 		__atomic_store_n(turn, 2 * i, __ATOMIC_SEQ_CST);
 		while (*other < 2 * i)
-			if (stop)
-				return;
+			pause_();
 		if (!who && seen_x < i && seen_y < i)
 			bad_order++;
 		__atomic_store_n(turn, 2 * i + 1, __ATOMIC_SEQ_CST);
 		while (*other < 2 * i + 1)
-			if (stop)
-				return;
+			pause_();
 	}
 }
 

@@ -129,6 +129,9 @@ rt_catch:
 	push	40(%esp)
 	call	*40(%esp)
 	add	$12, %esp
+	mov	%ss, %eax		/* what the test did to the segments it did for itself */
+	mov	%eax, %ds
+	mov	%eax, %es
 	xor	%eax, %eax
 1:	popf
 	pop	%edi
