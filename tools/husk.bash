@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+# bash completion for husk; "husk help" and husk(1) are the reference for what is here
+
+_husk_names() {
+	husk list 2>/dev/null | tail -n +2 | cut -d ' ' -f 1
+}
+
+_husk() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
+	local words=
+
+	COMPREPLY=()
+	# bash splits "--option=value" into three words
+	if [[ $cur == "=" ]]; then
+		cur=
+	elif [[ $prev == "=" ]] && ((COMP_CWORD > 2)); then
+		prev=${COMP_WORDS[COMP_CWORD - 2]}
+	fi
+	if ((COMP_CWORD == 1)); then
+		mapfile -t COMPREPLY < <(compgen -W 'run list status stop doctor help --help --version' -- "$cur")
+		return
+	fi
+	case $prev in
+	--kernel | -k | --initrd | -i)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		compopt -o filenames
+		return
+		;;
+	--engine | -e) words='auto kvm bt interp' ;;
+	--cpu) words='host x86-64-v2 x86-64-v3' ;;
+	--serial | -s)
+		case $cur in
+		unix:* | file:*)
+			compopt -o filenames
+			mapfile -t COMPREPLY < <(compgen -f -- "${cur#*:}")
+			return
+			;;
+		esac
+		words='stdio none unix: file:'
+		compopt -o nospace
+		;;
+	--memory | -m) words='128M 256M 512M 1G 2G 4G' ;;
+	--cpus | -c) words='1 2 4 8' ;;
+	--timeout | -t) words='10s 30s 1m 5m' ;;
+	--append | -a | --name | -n | --debug | -d) return ;;
+	*)
+		case $command in
+		run)
+			words='--kernel --initrd --append --memory --cpus --engine --cpu --serial --name --no-reboot
+				--testdev --debug --help'
+			;;
+		status) words="$(_husk_names) --json --help" ;;
+		stop) words="$(_husk_names) --timeout --force --help" ;;
+		list | doctor) words='--help' ;;
+		help) words='run list status stop doctor' ;;
+		esac
+		;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+
+complete -F _husk husk
