@@ -26,6 +26,7 @@ enum { B_SET = 0x80, B_PIE = 0x40, B_AIE = 0x20, B_UIE = 0x10, B_SQWE = 0x08, B_
 enum { C_IRQ = 0x80, C_FLAGS = 0x70, C_PERIODIC = 0x40, C_ALARM = 0x20, C_UPDATE = 0x10 };
 enum { D_VALID = 0x80, DONT_CARE = 0xc0, HOUR_PM = 0x80, DAY = 86400, SECOND = 1000000000, UIP_NS = 244141,
 	RESTART_NS = SECOND / 2, TIMER_MIN_NS = 20000 };
+enum { DAYS_400 = 146097 /* in 400 years */, DAYS_TO_1970 = 719528 /* from year 0 */ };
 
 struct rtc {
 	struct bus *bus;
@@ -105,38 +106,58 @@ static int decode_hour(const struct rtc *r, uint8_t v)
 	return decode(r, v & ~HOUR_PM) % 12 + (v & HOUR_PM ? 12 : 0);
 }
 
-static void time_store(struct rtc *r, int64_t s)
+/*
+ * The calendar, in days since the first of January of a year 400 * k; not gmtime(), which reads /etc/localtime
+ * behind the sandbox's back.
+ */
+static int64_t year_start(int64_t y)
 {
-	time_t t = s;
-	struct tm tm;
-	unsigned year;
-
-	if (!gmtime_r(&t, &tm))
-		return;
-	year = (unsigned)(tm.tm_year + 1900) % 10000;
-	r->cmos[SEC] = encode(r, (unsigned)tm.tm_sec);
-	r->cmos[MIN] = encode(r, (unsigned)tm.tm_min);
-	r->cmos[HOUR] = encode_hour(r, (unsigned)tm.tm_hour);
-	r->cmos[WDAY] = encode(r, (unsigned)tm.tm_wday + 1);
-	r->cmos[MDAY] = encode(r, (unsigned)tm.tm_mday);
-	r->cmos[MON] = encode(r, (unsigned)tm.tm_mon + 1);
-	r->cmos[YEAR] = encode(r, year % 100);
-	r->cmos[CENTURY] = encode(r, year / 100);
+	return y * 365 + (y + 3) / 4 - (y + 99) / 100 + (y + 399) / 400;
 }
 
-/* Any bytes make some time: timegm() carries what is out of range. */
+/* Days before a month of 1 to 12; 13 is the length of the year. */
+static unsigned month_start(int64_t y, unsigned month)
+{
+	static const uint16_t before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365};
+	bool leap = y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
+
+	return before[month - 1] + (leap && month > 2);
+}
+
+static void time_store(struct rtc *r, int64_t s)
+{
+	unsigned of_day = (unsigned)((s % DAY + DAY) % DAY), month = 1;
+	/* 400 years more than there are: positive, whatever the guest made of the clock */
+	int64_t day = (s - of_day) / DAY + DAYS_TO_1970 + DAYS_400, year = day * 400 / DAYS_400, rest;
+
+	while (year_start(year) > day)
+		year--;
+	while (year_start(year + 1) <= day)
+		year++;
+	rest = day - year_start(year);
+	while (month_start(year, month + 1) <= rest)
+		month++;
+	r->cmos[SEC] = encode(r, of_day % 60);
+	r->cmos[MIN] = encode(r, of_day / 60 % 60);
+	r->cmos[HOUR] = encode_hour(r, of_day / 3600);
+	r->cmos[WDAY] = encode(r, (unsigned)((day + 6) % 7) + 1); /* 1 is Sunday */
+	r->cmos[MDAY] = encode(r, (unsigned)rest - month_start(year, month) + 1);
+	r->cmos[MON] = encode(r, month);
+	year = (year + 9600) % 10000;
+	r->cmos[YEAR] = encode(r, (unsigned)year % 100);
+	r->cmos[CENTURY] = encode(r, (unsigned)year / 100);
+}
+
+/* Any bytes make some time: what is out of range carries. */
 static int64_t time_load(const struct rtc *r)
 {
-	struct tm tm = {
-		.tm_sec = decode(r, r->cmos[SEC]),
-		.tm_min = decode(r, r->cmos[MIN]),
-		.tm_hour = decode_hour(r, r->cmos[HOUR]),
-		.tm_mday = decode(r, r->cmos[MDAY]),
-		.tm_mon = decode(r, r->cmos[MON]) - 1,
-		.tm_year = decode(r, r->cmos[CENTURY]) * 100 + decode(r, r->cmos[YEAR]) - 1900,
-	};
+	int month = decode(r, r->cmos[MON]) + 11; /* of the year before, from 0 */
+	int64_t year = decode(r, r->cmos[CENTURY]) * 100 + decode(r, r->cmos[YEAR]) + 399 + month / 12;
+	int64_t day = year_start(year) + month_start(year, (unsigned)month % 12 + 1) +
+		decode(r, r->cmos[MDAY]) - 1 - DAYS_400 - DAYS_TO_1970;
 
-	return timegm(&tm);
+	return day * DAY + decode_hour(r, r->cmos[HOUR]) * 3600 + decode(r, r->cmos[MIN]) * 60 +
+		decode(r, r->cmos[SEC]);
 }
 
 static bool is_time(unsigned reg)

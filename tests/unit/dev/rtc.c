@@ -71,6 +71,35 @@ static void test_read(void)
 	assert(rd(0x0d) == 0x80);
 }
 
+/* The calendar against the C library's, both ways. */
+static void test_calendar(void)
+{
+	fresh();
+	wr(0x0b, 0x06);
+	for (int i = 0; i < 20000; i++) {
+		/* to year 9999; the fake clock's epoch cannot go there, the guest's can */
+		time_t t = (time_t)(rnd() % 253402300800);
+		struct tm tm;
+
+		assert(gmtime_r(&t, &tm));
+		wr(0x0b, 0x86);
+		wr(0, (uint8_t)tm.tm_sec);
+		wr(2, (uint8_t)tm.tm_min);
+		wr(4, (uint8_t)tm.tm_hour);
+		wr(7, (uint8_t)tm.tm_mday);
+		wr(8, (uint8_t)(tm.tm_mon + 1));
+		wr(9, (uint8_t)(tm.tm_year % 100));
+		wr(0x32, (uint8_t)((tm.tm_year + 1900) / 100));
+		wr(0x0b, 0x06);
+		t += 86400;
+		fake_advance(86400 * S);
+		assert(gmtime_r(&t, &tm));
+		assert(time_is((uint8_t)tm.tm_hour, (uint8_t)tm.tm_min, (uint8_t)tm.tm_sec));
+		assert(rd(6) == tm.tm_wday + 1 && rd(7) == tm.tm_mday && rd(8) == tm.tm_mon + 1);
+		assert(rd(9) == tm.tm_year % 100 && (rd(0x32) == (tm.tm_year + 1900) / 100 % 100));
+	}
+}
+
 static void test_sizes(void)
 {
 	unsigned sum = 0;
@@ -306,6 +335,7 @@ static void test_periodic(void)
 int main(void)
 {
 	test_read();
+	test_calendar();
 	test_sizes();
 	test_uip();
 	test_set();
