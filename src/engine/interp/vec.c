@@ -3,10 +3,10 @@
  * Vector, MMX and x87 instructions, run by the host CPU on the guest's saved registers.
  *
  * An instruction is normalised: its vector and general registers become fixed ones and its memory
- * operand becomes [rdi], so that no REX.RXB is needed and all instructions that differ only in
+ * operand becomes [rsi], so that no REX.RXB is needed and all instructions that differ only in
  * registers and addressing share one thunk:
  *
- *     ModRM.reg -> 1    ModRM.rm -> 2 or [rdi]    VEX.vvvv -> 3    imm8[7:4] -> 4
+ *     ModRM.reg -> 1    ModRM.rm -> 2 or [rsi]    VEX.vvvv -> 3    imm8[7:4] -> 4
  *
  * Implicit XMM0, RAX, RCX and RDX stay what they are. The thunk is a function of one argument, the
  * frame (struct vec_frame), that loads those registers through the frame's pointers, runs the
@@ -16,21 +16,22 @@
  *   legacy SSE  moves 16 bytes of each register: the upper halves stay as they are by not being touched
  *   VEX         moves 32 bytes: the CPU clears what VEX.128 clears
  *   MMX         MM registers are loaded with MOVQ; tags, TOP and exponents are set here
- *   x87         the whole x87 state goes through FXRSTOR64 and FXSAVE64, ST(i) are not renamed
+ *   x87         the whole x87 state goes through FRSTOR and FNSAVE, ST(i) are not renamed
  *
  * Why the host cannot fault in a thunk (there is no signal handler to catch it):
  *   #UD  only opcodes in the tables below run, and only if the host's CPUID and XCR0 have them
- *   #GP  the operand slot is aligned to 64 bytes; MXCSR is masked to its defined bits
- *   #PF  memory is the frame, the registers in x86_state, and the thunk
+ *   #GP  the caller's copy of the memory operand is aligned; MXCSR is masked to its defined bits
+ *   #PF  memory is the frame, that copy, the registers in x86_state, and the thunk
  *   #AC  the flags loaded are arithmetic ones, AC is never set
  *   #XM  instructions marked X86_A_FP run with all exceptions masked; what the guest unmasked is
  *        found in the flags afterwards (see run_fp())
  *   #MF  a pending x87 exception is delivered to the guest before a waiting instruction runs, so
- *        what runs with FSW.ES set does not wait; FXSAVE64 and FNINIT, which come next, do not either
+ *        what runs with FSW.ES set does not wait; nor does FNSAVE, which comes next and clears all
  *
  * Code memory is a memfd mapped twice, writable and executable, at unrelated addresses. It is
  * bounded; what does not fit any more is built in one reserved slot for each use, under a lock.
  */
+#include <assert.h>
 #include <cpuid.h>
 #include <errno.h>
 #include <pthread.h>
@@ -51,21 +52,27 @@ enum { REG_XMM0, REG_REG, REG_RM, REG_VEX, REG_IS4, REG_COUNT }; /* host registe
 enum { GPR_RAX, GPR_RCX, GPR_RDX, GPR_COUNT };                   /* REG_REG is RCX, REG_RM is RDX */
 
 struct vec_frame {
-	uint8_t mem[64]; /* the memory operand; first, so that it is [rdi] */
 	uint8_t out[32]; /* the vector or MM register written */
-	const uint8_t *src[REG_COUNT];
+	void *mem;       /* the memory operand */
+	uint8_t *src[REG_COUNT];
 	uint64_t gpr[GPR_COUNT];
 	uint64_t rflags;
 	uint32_t mxcsr, mxcsr_out, mxcsr_host;
-} __attribute__((aligned(64)));
+};
+
+/* FNSAVE in 64-bit mode, 32-bit operands: SDM Vol. 1, figure 8-9 and 8.1.11 */
+struct x87_image {
+	uint32_t fcw, fsw, ftw, pointers[4];
+	uint8_t st[8][10];
+};
+static_assert(sizeof(struct x87_image) == 108, "FNSAVE image");
 
 struct x87_frame {
-	uint8_t mem[128];
-	uint8_t in[X86_FXSAVE_SIZE], out[X86_FXSAVE_SIZE];
-	uint64_t rflags;
-	uint32_t mxcsr_host;
+	struct x87_image image;
 	uint16_t fcw_host;
-} __attribute__((aligned(64)));
+	void *mem;
+	uint64_t rflags;
+};
 
 enum {
 	ARENA_SIZE = 4 << 20,
@@ -234,7 +241,7 @@ static uint32_t x87_features_needed(const struct x86_insn *i)
 		return F_NEVER;
 	if (!i->is_mem)
 		return x87_reg[op] >> (i->modrm & 0x3f) & 1 ? F_BASE : F_NEVER;
-	if (!(x87_mem[op] >> sub & 1) || i->memsize > sizeof ((struct x87_frame *)0)->mem)
+	if (!(x87_mem[op] >> sub & 1))
 		return F_NEVER;
 	return (op == 3 || op == 5 || op == 7) && sub == 1 ? F_SSE3 /* FISTTP */ : F_BASE;
 }
@@ -312,13 +319,16 @@ static void emit_store64(struct emit *e, unsigned reg, size_t off)
 	emit_frame(e, reg, off);
 }
 
-/* STMXCSR is /3, LDMXCSR /2, FXSAVE64 /0, FXRSTOR64 /1 of 0F AE */
-static void emit_0fae(struct emit *e, bool rexw, unsigned sub, size_t off)
+static void emit_stmxcsr(struct emit *e, size_t off)
 {
-	if (rexw)
-		EMIT(e, 0x48);
 	EMIT(e, 0x0f, 0xae);
-	emit_frame(e, sub, off);
+	emit_frame(e, 3, off);
+}
+
+static void emit_ldmxcsr(struct emit *e, size_t off)
+{
+	EMIT(e, 0x0f, 0xae);
+	emit_frame(e, 2, off);
 }
 
 static void emit_flags_in(struct emit *e, size_t off)
@@ -424,7 +434,7 @@ static unsigned normalise_vec(const struct x86_insn *i, uint8_t key[KEY_MAX])
 	}
 	key[n++] = i->opcode;
 	if (i->has_modrm)
-		key[n++] = (uint8_t)(i->is_mem ? reg << 3 | 7 : 0xc0 | reg << 3 |
+		key[n++] = (uint8_t)(i->is_mem ? reg << 3 | 6 : 0xc0 | reg << 3 |
 			(i->krm == X86_K_NONE ? i->modrm & 7u : REG_RM));
 	if (i->size_imm)
 		key[n++] = i->attr & X86_A_IS4 ? (uint8_t)(REG_IS4 << 4 | (i->imm & 15)) : (uint8_t)i->imm;
@@ -432,8 +442,8 @@ static unsigned normalise_vec(const struct x86_insn *i, uint8_t key[KEY_MAX])
 }
 
 /*
- * At most 5 register loads of 11 bytes, 6 moves of general registers of 7, 4 MXCSR accesses of 7,
- * 16 for flags and result, the instruction, and 4 to leave: 160 bytes.
+ * At most 5 register loads of 11 bytes, 7 moves of general registers of 7, 4 MXCSR accesses of 7,
+ * 16 for flags and result, the instruction, and 6 to leave: 170 bytes.
  */
 static void build_vec(struct emit *e, const struct x86_insn *i, const uint8_t *key, unsigned len)
 {
@@ -454,14 +464,16 @@ static void build_vec(struct emit *e, const struct x86_insn *i, const uint8_t *k
 	}
 	for (unsigned n = 0; uses_gprs(i) && n < GPR_COUNT; n++)
 		emit_load64(e, n, offsetof(struct vec_frame, gpr) + n * 8);
+	if (i->is_mem)
+		emit_load64(e, X86_RSI, offsetof(struct vec_frame, mem));
 	if (i->attr & X86_A_FP) {
-		emit_0fae(e, false, 3, offsetof(struct vec_frame, mxcsr_host));
-		emit_0fae(e, false, 2, offsetof(struct vec_frame, mxcsr));
+		emit_stmxcsr(e, offsetof(struct vec_frame, mxcsr_host));
+		emit_ldmxcsr(e, offsetof(struct vec_frame, mxcsr));
 	}
 	emit_bytes(e, key, len);
 	if (i->attr & X86_A_FP) {
-		emit_0fae(e, false, 3, offsetof(struct vec_frame, mxcsr_out));
-		emit_0fae(e, false, 2, offsetof(struct vec_frame, mxcsr_host));
+		emit_stmxcsr(e, offsetof(struct vec_frame, mxcsr_out));
+		emit_ldmxcsr(e, offsetof(struct vec_frame, mxcsr_host));
 	}
 	if (i->attr & X86_A_FLAGS)
 		emit_flags_out(e, offsetof(struct vec_frame, rflags));
@@ -491,23 +503,25 @@ static unsigned normalise_x87(const struct x86_insn *i, uint8_t key[KEY_MAX])
 	if (i->is_mem && (i->memsize == 14 || i->memsize == 94))
 		key[n++] = 0x66;
 	key[n++] = i->opcode;
-	key[n++] = i->is_mem ? (uint8_t)((i->modrm & 0x38) | 7) : i->modrm;
+	key[n++] = i->is_mem ? (uint8_t)((i->modrm & 0x38) | 6) : i->modrm;
 	return n;
 }
 
-static void build_x87(struct emit *e, const uint8_t *key, unsigned len)
+static void build_x87(struct emit *e, const struct x86_insn *i, const uint8_t *key, unsigned len)
 {
+	if (i->is_mem)
+		emit_load64(e, X86_RSI, offsetof(struct x87_frame, mem));
 	EMIT(e, 0xd9); /* fnstcw */
 	emit_frame(e, 7, offsetof(struct x87_frame, fcw_host));
-	emit_0fae(e, false, 3, offsetof(struct x87_frame, mxcsr_host));
-	emit_0fae(e, true, 1, offsetof(struct x87_frame, in));
+	EMIT(e, 0xdd); /* frstor */
+	emit_frame(e, 4, offsetof(struct x87_frame, image));
 	emit_flags_in(e, offsetof(struct x87_frame, rflags));
 	emit_bytes(e, key, len);
 	emit_flags_out(e, offsetof(struct x87_frame, rflags));
-	emit_0fae(e, true, 0, offsetof(struct x87_frame, out));
-	EMIT(e, 0xdb, 0xe3, 0xd9); /* fninit; fldcw */
+	EMIT(e, 0xdd); /* fnsave */
+	emit_frame(e, 6, offsetof(struct x87_frame, image));
+	EMIT(e, 0xd9); /* fldcw */
 	emit_frame(e, 5, offsetof(struct x87_frame, fcw_host));
-	emit_0fae(e, false, 2, offsetof(struct x87_frame, mxcsr_host));
 	EMIT(e, 0xc3);
 }
 
@@ -519,7 +533,7 @@ static size_t thunk_write(struct vec *v, size_t off, const struct x86_insn *i, c
 	struct emit e = {.n = 0};
 
 	if (i->op == X86_OP_X87)
-		build_x87(&e, key, len);
+		build_x87(&e, i, key, len);
 	else
 		build_vec(&e, i, key, len);
 	memset(t->key, 0, sizeof t->key);
@@ -678,22 +692,42 @@ static bool needs_thunk(const struct x86_insn *i)
 		(i->op == X86_OP_MMX && !(i->map == 1 && i->opcode == 0x77));
 }
 
+enum { HOW_GPR = 1, HOW_MM = 2, HOW_IS4 = 4, HOW_VEX = 8, HOW_FP = 16, HOW_FLAGS = 32 };
+
+static void vec_plan(struct vec_op *op)
+{
+	const struct x86_insn *i = &op->insn;
+	const uint8_t number[REG_COUNT] = {0, i->reg, i->rm, i->vvvv, (uint8_t)(i->imm >> 4 & 15)};
+
+	op->plan.out = (int8_t)slot_written(i);
+	for (unsigned n = 0; n < REG_COUNT; n++) {
+		op->plan.src[n] = (uint16_t)((number[n] & 15) * sizeof ((struct x86_fpu *)0)->ymm[0]);
+		if (slot_kind(i, n) == X86_K_MM)
+			op->plan.how |= HOW_MM;
+	}
+	op->plan.how |= (uses_gprs(i) ? HOW_GPR : 0) | (i->attr & X86_A_IS4 ? HOW_IS4 : 0) |
+		(is_vex(i) ? HOW_VEX : 0) | (i->attr & X86_A_FP ? HOW_FP : 0) |
+		(i->attr & X86_A_FLAGS ? HOW_FLAGS : 0);
+}
+
 int vec_prepare(struct vec *v, struct vec_op *op, const struct x86_insn *insn)
 {
 	uint8_t key[KEY_MAX];
 	uint32_t need;
 	unsigned len;
 
-	op->insn = *insn;
-	op->fn = NULL;
+	*op = (struct vec_op){.insn = *insn};
 	if (!needs_thunk(insn))
 		return 0;
 	need = insn->op == X86_OP_X87 ? x87_features_needed(insn) : vec_features_needed(insn);
 	if (need & ~v->features)
 		return -1;
-	if (insn->op != X86_OP_X87 && insn->memsize > sizeof ((struct vec_frame *)0)->mem)
-		return -1;
-	len = insn->op == X86_OP_X87 ? normalise_x87(insn, key) : normalise_vec(insn, key);
+	if (insn->op == X86_OP_X87) {
+		len = normalise_x87(insn, key);
+	} else {
+		len = normalise_vec(insn, key);
+		vec_plan(op);
+	}
 	op->fn = thunk_get(v, insn, key, len);
 	return 0;
 }
@@ -799,31 +833,53 @@ static int run_fp(struct vec *v, const struct vec_op *op, struct x86_fpu *fpu, s
 	return X86_XM;
 }
 
+static void gprs_in(const struct x86_insn *i, const struct x86_state *s, struct vec_frame *f)
+{
+	f->gpr[GPR_RAX] = s->gpr[X86_RAX];
+	f->gpr[GPR_RCX] = s->gpr[i->reg];
+	f->gpr[GPR_RDX] = s->gpr[pcmpstr(i) ? X86_RDX : i->rm];
+	if (pcmpstr(i) && !x86_code64(s)) {
+		/* W may have been set, and means nothing there: lengths are EAX and EDX */
+		f->gpr[GPR_RAX] = (uint64_t)(int32_t)f->gpr[GPR_RAX];
+		f->gpr[GPR_RDX] = (uint64_t)(int32_t)f->gpr[GPR_RDX];
+	}
+}
+
+static void gprs_out(const struct x86_insn *i, struct x86_state *s, const struct vec_frame *f)
+{
+	if (pcmpstr(i)) {
+		if (!pcmpstr_mask(i))
+			s->gpr[X86_RCX] = f->gpr[GPR_RCX];
+	} else if (i->kreg == X86_K_GPR && i->areg & X86_ACC_W) {
+		s->gpr[i->reg] = f->gpr[GPR_RCX];
+	} else if (i->krm == X86_K_GPR && i->arm & X86_ACC_W) {
+		s->gpr[i->rm] = f->gpr[GPR_RDX];
+	}
+}
+
 static int run_vec(struct vec *v, const struct vec_op *op, struct x86_state *s, void *mem)
 {
 	const struct x86_insn *i = &op->insn;
-	const unsigned number[REG_COUNT] = {0, i->reg, i->rm, i->vvvv,
-		(unsigned)(i->imm >> 4 & (x86_code64(s) ? 15 : 7))};
-	int out = slot_written(i);
+	const unsigned how = op->plan.how;
 	struct vec_frame f;
+	uint8_t *out;
 
+	assert(!i->is_mem || !((uintptr_t)mem & 31));
+	f.mem = mem;
 	for (unsigned n = 0; n < REG_COUNT; n++)
-		f.src[n] = slot_kind(i, n) == X86_K_MM ? vec_mmx_reg(&s->fpu, number[n] & 7)
-						       : s->fpu.ymm[number[n] & 15];
-	if (uses_gprs(i)) {
-		f.gpr[GPR_RAX] = s->gpr[X86_RAX];
-		f.gpr[GPR_RCX] = s->gpr[i->reg];
-		f.gpr[GPR_RDX] = s->gpr[pcmpstr(i) ? X86_RDX : i->rm];
-		if (pcmpstr(i) && !x86_code64(s)) {
-			/* W may have been set, and means nothing there: lengths are EAX and EDX */
-			f.gpr[GPR_RAX] = (uint64_t)(int32_t)f.gpr[GPR_RAX];
-			f.gpr[GPR_RDX] = (uint64_t)(int32_t)f.gpr[GPR_RDX];
-		}
+		f.src[n] = s->fpu.ymm[0] + op->plan.src[n];
+	if (how & HOW_MM) {
+		if (i->kreg == X86_K_MM)
+			f.src[REG_REG] = vec_mmx_reg(&s->fpu, i->reg & 7);
+		if (i->krm == X86_K_MM)
+			f.src[REG_RM] = vec_mmx_reg(&s->fpu, i->rm & 7);
 	}
-	if (i->is_mem && i->arm & X86_ACC_R)
-		memcpy(f.mem, mem, i->memsize);
+	if (how & HOW_IS4 && !x86_code64(s)) /* the top bit is ignored then */
+		f.src[REG_IS4] = s->fpu.ymm[i->imm >> 4 & 7];
+	if (how & HOW_GPR)
+		gprs_in(i, s, &f);
 
-	if (i->attr & X86_A_FP) {
+	if (how & HOW_FP) {
 		int exc = run_fp(v, op, &s->fpu, &f);
 
 		if (exc)
@@ -832,31 +888,20 @@ static int run_vec(struct vec *v, const struct vec_op *op, struct x86_state *s, 
 		op_run(v, op, &f);
 	}
 
-	if (i->attr & X86_A_FLAGS)
+	if (how & HOW_FLAGS)
 		s->rflags = (s->rflags & ~(uint64_t)X86_ARITH) | (f.rflags & X86_ARITH);
-	if (uses_gprs(i)) {
-		if (pcmpstr(i)) {
-			if (!pcmpstr_mask(i))
-				s->gpr[X86_RCX] = f.gpr[GPR_RCX];
-		} else if (i->kreg == X86_K_GPR && i->areg & X86_ACC_W) {
-			s->gpr[i->reg] = f.gpr[GPR_RCX];
-		} else if (i->krm == X86_K_GPR && i->arm & X86_ACC_W) {
-			s->gpr[i->rm] = f.gpr[GPR_RDX];
-		}
-	}
-	if (i->is_mem && i->arm & X86_ACC_W)
-		memcpy(mem, f.mem, i->memsize);
-	if (out >= 0) {
-		unsigned n = number[out];
-
-		if (slot_kind(i, (unsigned)out) == X86_K_MM) {
-			memcpy(s->fpu.st[n & 7], f.out, 8);
-			put_u16(s->fpu.st[n & 7] + 8, 0xffff);
-		} else if (is_vex(i)) {
-			memcpy(s->fpu.ymm[n & 15], f.out, 32);
-		} else {
-			memcpy(s->fpu.ymm[n & 15], f.out, 16);
-		}
+	if (how & HOW_GPR)
+		gprs_out(i, s, &f);
+	if (op->plan.out < 0)
+		return 0;
+	out = f.src[op->plan.out];
+	if (how & HOW_VEX) {
+		memcpy(out, f.out, 32);
+	} else if (how & HOW_MM && slot_kind(i, (unsigned)op->plan.out) == X86_K_MM) {
+		memcpy(out, f.out, 8);
+		put_u16(out + 8, 0xffff);
+	} else {
+		memcpy(out, f.out, 16);
 	}
 	return 0;
 }
@@ -986,38 +1031,40 @@ static int run_x87(struct vec *v, const struct vec_op *op, struct x86_state *s, 
 {
 	const struct x86_insn *i = &op->insn;
 	bool real = !(s->cr0 & X86_CR0_PE) || s->rflags & X86_VM;
-	bool wide = i->memsize == 28 || i->memsize == 108, store = i->is_mem && i->arm & X86_ACC_W;
+	bool wide = i->memsize == 28 || i->memsize == 108;
 	unsigned form = x87_form(i);
 	struct x86_fpu *fpu = &s->fpu;
-	struct x87_frame f;
+	struct x87_frame f = {.mem = mem};
 
 	x87_summary(fpu);
-	memset(f.in, 0, sizeof f.in);
-	put_u16(f.in, fpu->fcw);
-	put_u16(f.in + 2, fpu->fsw);
-	f.in[4] = fpu->ftw;
-	put_u32(f.in + 24, 0x1f80);
-	memcpy(f.in + 32, fpu->st, sizeof fpu->st);
+	f.image.fcw = fpu->fcw;
+	f.image.fsw = fpu->fsw;
+	for (unsigned n = 0; n < 8; n++) {
+		/* of the tags only "empty" counts, the CPU finds the rest itself */
+		f.image.ftw |= fpu->ftw >> n & 1 ? 0 : 3u << 2 * n;
+		memcpy(f.image.st[n], fpu->st[n], sizeof f.image.st[n]);
+	}
 	f.rflags = X86_FLAG1 | (s->rflags & X86_ARITH);
-	if (i->is_mem && i->arm & X86_ACC_R)
-		memcpy(f.mem, mem, i->memsize);
 
 	op_run(v, op, &f);
 
-	fpu->fcw = get_u16(f.out);
-	fpu->fsw = get_u16(f.out + 2);
-	fpu->ftw = f.out[4];
-	memcpy(fpu->st, f.out + 32, sizeof fpu->st);
+	fpu->fcw = (uint16_t)f.image.fcw;
+	fpu->fsw = (uint16_t)f.image.fsw;
+	fpu->ftw = 0;
+	for (unsigned n = 0; n < 8; n++) {
+		fpu->ftw |= (f.image.ftw >> 2 * n & 3) == 3 ? 0 : 1u << n;
+		memcpy(fpu->st[n], f.image.st[n], sizeof f.image.st[n]);
+	}
 	s->rflags = (s->rflags & ~(uint64_t)X86_ARITH) | (f.rflags & X86_ARITH);
 
 	switch (form) {
 	case X87_FNSTENV:
 	case X87_FNSAVE:
-		env_put_pointers(fpu, f.mem, wide, real);
+		env_put_pointers(fpu, mem, wide, real);
 		break;
 	case X87_FLDENV:
 	case X87_FRSTOR:
-		env_get_pointers(fpu, f.mem, wide, real);
+		env_get_pointers(fpu, mem, wide, real);
 		break;
 	case X87_FNSTSW_AX:
 		s->gpr[X86_RAX] = (s->gpr[X86_RAX] & ~0xffffull) | fpu->fsw;
@@ -1025,17 +1072,15 @@ static int run_x87(struct vec *v, const struct vec_op *op, struct x86_state *s, 
 	}
 	if (form == X87_FNINIT || form == X87_FNSAVE)
 		fpu->fip = fpu->fdp = fpu->fop = 0;
-	if (!x87_control(form)) {
-		fpu->fip = fip;
-		fpu->fop = (uint16_t)((i->opcode & 7) << 8 | i->modrm);
-		if (i->is_mem)
-			fpu->fdp = fdp;
-		/* an unmasked exception found before the store leaves memory as it was */
-		if (store && fpu->fsw & ~fpu->fcw & (EXC_IE | EXC_OE | EXC_UE))
-			return VEC_NOSTORE;
-	}
-	if (store)
-		memcpy(mem, f.mem, i->memsize);
+	if (x87_control(form))
+		return 0;
+	fpu->fip = fip;
+	fpu->fop = (uint16_t)((i->opcode & 7) << 8 | i->modrm);
+	if (i->is_mem)
+		fpu->fdp = fdp;
+	/* an unmasked exception found before the store leaves memory as it was */
+	if (i->is_mem && i->arm & X86_ACC_W && fpu->fsw & ~fpu->fcw & (EXC_IE | EXC_OE | EXC_UE))
+		return VEC_NOSTORE;
 	return 0;
 }
 

@@ -26,6 +26,11 @@ void vec_free(struct vec *v);
 struct vec_op {
 	void (*fn)(void *frame); /* NULL: arena full, a private slot is built on each use */
 	struct x86_insn insn;
+	struct {                 /* for vec.c: what vec_run() would otherwise ask insn each time */
+		uint16_t src[5]; /* by host register: offset of the guest's in x86_fpu.ymm */
+		int8_t out;      /* host register that is written, -1 none */
+		uint8_t how;
+	} plan;
 };
 /* Prepares X86_OP_VEC, X86_OP_MMX, X86_OP_X87, X86_OP_FWAIT, X86_OP_VZERO. 0, or -1: #UD. */
 int vec_prepare(struct vec *v, struct vec_op *op, const struct x86_insn *insn);
@@ -37,8 +42,8 @@ int vec_prepare(struct vec *v, struct vec_op *op, const struct x86_insn *insn);
 int vec_pending(const struct vec *v, const struct vec_op *op, const struct x86_state *s);
 
 /*
- * Runs it. mem: insn.memsize bytes (64 for safety), the memory operand if insn.arm has X86_ACC_R; on
- * return the result if it has X86_ACC_W. GPRs in s are read and written as the instruction says
+ * Runs it. mem: insn.memsize bytes, aligned to 32, the memory operand if insn.arm has X86_ACC_R; on
+ * return the result if it has X86_ACC_W (rubbish if the return value is not 0). GPRs in s are read and written as the instruction says
  * (32-bit results zero-extended); EFLAGS in s->rflags if attr has X86_A_FLAGS or for FCOMI, else untouched.
  * FIP/FOP/FDP are set from fip (the instruction's address) and fdp (its memory operand's). Returns 0, or the
  * exception vector X86_XM, X86_MF (pending unmasked x87 exception, checked before a waiting

@@ -161,7 +161,7 @@ static int elements_run(struct vec *v, const struct x86_insn *i, struct x86_stat
 static int op_run(struct vec *v, const struct vec_op *op, struct x86_state *s, uint64_t at)
 {
 	const struct x86_insn *i = &op->insn;
-	uint8_t operand[128];
+	uint8_t operand[128] __attribute__((aligned(32)));
 	uint8_t *at_mem = i->is_mem ? element_at(at, i->memsize) : model_mem;
 	int rc;
 
@@ -433,7 +433,7 @@ static void x87_step(struct vec *v, struct x86_state *s, const char *bytes, uint
 /* FIP, FDP and FOP: recorded, stored in all four layouts, loaded back (SDM Vol. 1, figures 8-9 to 8-12) */
 static void test_pointers(struct vec *v)
 {
-	uint8_t env[128] = {0};
+	uint8_t env[128] __attribute__((aligned(32))) = {0};
 	struct x86_state s;
 
 	rnd_state(&s);
