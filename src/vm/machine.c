@@ -137,6 +137,16 @@ static void want(struct machine *m, enum want w, enum vmm_exit code, uint32_t ar
 	}
 }
 
+static bool wish_pending(struct machine *m)
+{
+	bool yes;
+
+	pthread_mutex_lock(&m->lock);
+	yes = m->want != WANT_NOTHING;
+	pthread_mutex_unlock(&m->lock);
+	return yes;
+}
+
 /* Waits while the machine is paused; false when it is over. */
 static bool vcpu_may_run(struct vcpu *v)
 {
@@ -184,6 +194,9 @@ static void *vcpu_main(void *arg)
 			atomic_store(&v->asleep, false);
 			break;
 		case CPU_SHUTDOWN:
+			/* a guest that asked for a reset tries the next way, at last this one, until it comes */
+			if (wish_pending(m))
+				break;
 			describe_cpu(v, where, sizeof where);
 			snprintf(text, sizeof text, "guest triple fault on %s", where);
 			goto over;
@@ -894,6 +907,22 @@ const char *machine_engine_why(const struct machine *m)
 	return m->engine_why;
 }
 
+/*
+ * Where a BIOS would be: a guest that reboots by going to the reset vector in real mode asks for a reset.
+ * Linux does so when ACPI says "hardware-reduced", from which it concludes UEFI (efi_reboot_required()).
+ */
+static void put_reset_vector(uint8_t *area)
+{
+	static const uint8_t code[16] = {
+		0xba, ACPI_PM_RESET & 0xff, ACPI_PM_RESET >> 8, /* mov dx, ACPI_PM_RESET */
+		0xb0, ACPI_PM_RESET_VALUE,                      /* mov al, ACPI_PM_RESET_VALUE */
+		0xee,                                           /* out dx, al */
+		0xfa, 0xf4, 0xeb, 0xfd,                         /* cli; 1: hlt; jmp 1b */
+	};
+
+	memcpy(area + ACPI_AREA_SIZE - sizeof code, code, sizeof code); /* f000:fff0 */
+}
+
 int machine_boot(struct machine *m, const char **note, struct err *e)
 {
 	const struct machine_config *c = &m->cfg;
@@ -912,9 +941,10 @@ int machine_boot(struct machine *m, const char **note, struct err *e)
 	if (mem_low_end(&m->mem) >= MIB) {
 		uint8_t *area = mem_at(&m->mem, ACPI_RSDP_ADDR, ACPI_AREA_SIZE);
 
-		rc = area ? acpi_build(&a, area, ACPI_AREA_SIZE, e) : err_set(e, ENOMEM, "no room for ACPI tables");
+		rc = area ? acpi_build(&a, area, ACPI_AREA_SIZE - 16, e) : err_set(e, ENOMEM, "no room for ACPI tables");
 		if (rc < 0)
 			return rc;
+		put_reset_vector(area);
 		b.acpi_rsdp = ACPI_RSDP_ADDR;
 	}
 	x86_reset(&m->entry, 0);
