@@ -155,6 +155,89 @@ static bool is_branch(const struct x86_insn *i)
 	return i->attr & X86_A_BRANCH || (i->op >= X86_OP_JCC && i->op <= X86_OP_JCXZ);
 }
 
+/*
+ * What random bytes would seldom be. pp as in VEX; reg: ModRM.reg, -1 any; mod: memory or register operand.
+ */
+enum { ANY, MEM, REG };
+static const struct favourite {
+	bool vex;
+	uint8_t map, first, last, pp;
+	int8_t reg;
+	uint8_t mod;
+} favourites[] = {
+	{false, 1, 0xb8, 0xb8, 2, -1, ANY}, {false, 1, 0xbc, 0xbd, 2, -1, ANY}, /* POPCNT, TZCNT, LZCNT */
+	{false, 1, 0xbc, 0xbd, 0, -1, ANY},                                     /* BSF, BSR */
+	{false, 1, 0xc7, 0xc7, 0, 1, MEM},                                      /* CMPXCHG8B, 16B */
+	{false, 1, 0xb0, 0xb1, 0, -1, MEM}, {false, 1, 0xc0, 0xc1, 0, -1, MEM}, /* CMPXCHG, XADD */
+	{false, 1, 0xae, 0xae, 0, 2, MEM}, {false, 1, 0xae, 0xae, 0, 3, MEM},   /* LDMXCSR, STMXCSR */
+	{false, 1, 0xa3, 0xa3, 0, -1, MEM}, {false, 1, 0xab, 0xab, 0, -1, MEM}, /* BT, BTS */
+	{false, 1, 0xb3, 0xb3, 0, -1, MEM}, {false, 1, 0xbb, 0xbb, 0, -1, MEM}, /* BTR, BTC */
+	{false, 1, 0xa4, 0xa5, 0, -1, ANY}, {false, 1, 0xac, 0xad, 0, -1, ANY}, /* SHLD, SHRD */
+	{false, 1, 0xc3, 0xc3, 0, -1, MEM},                                     /* MOVNTI */
+	{false, 2, 0xf0, 0xf1, 0, -1, MEM}, {false, 2, 0xf0, 0xf1, 3, -1, ANY}, /* MOVBE, CRC32 */
+	{false, 2, 0xf6, 0xf6, 1, -1, ANY}, {false, 2, 0xf6, 0xf6, 2, -1, ANY}, /* ADCX, ADOX */
+	{false, 0, 0xf6, 0xf7, 0, 4, ANY}, {false, 0, 0xf6, 0xf7, 0, 5, ANY},   /* MUL, IMUL */
+	{false, 0, 0xf6, 0xf7, 0, 6, ANY}, {false, 0, 0xf6, 0xf7, 0, 7, ANY},   /* DIV, IDIV */
+	{false, 0, 0xc0, 0xc1, 0, -1, ANY}, {false, 0, 0xd0, 0xd3, 0, -1, ANY}, /* shifts */
+	{false, 0, 0xff, 0xff, 0, 2, ANY}, {false, 0, 0xff, 0xff, 0, 4, ANY},   /* CALL, JMP */
+	{true, 2, 0xf2, 0xf2, 0, -1, ANY}, {true, 2, 0xf7, 0xf7, 0, -1, ANY},   /* ANDN, BEXTR */
+	{true, 2, 0xf3, 0xf3, 0, 1, ANY}, {true, 2, 0xf3, 0xf3, 0, 2, ANY},     /* BLSR, BLSMSK */
+	{true, 2, 0xf3, 0xf3, 0, 3, ANY}, {true, 2, 0xf5, 0xf5, 0, -1, ANY},    /* BLSI, BZHI */
+	{true, 2, 0xf5, 0xf5, 2, -1, ANY}, {true, 2, 0xf5, 0xf5, 3, -1, ANY},   /* PEXT, PDEP */
+	{true, 2, 0xf6, 0xf6, 3, -1, ANY}, {true, 3, 0xf0, 0xf0, 3, -1, ANY},   /* MULX, RORX */
+	{true, 2, 0xf7, 0xf7, 1, -1, ANY}, {true, 2, 0xf7, 0xf7, 2, -1, ANY},   /* SHLX, SARX */
+	{true, 2, 0xf7, 0xf7, 3, -1, ANY},                                      /* SHRX */
+	{true, 2, 0x90, 0x93, 1, -1, MEM}, {true, 2, 0x2c, 0x2f, 1, -1, MEM},   /* gathers, VMASKMOV */
+	{true, 2, 0x8c, 0x8c, 1, -1, MEM}, {true, 2, 0x8e, 0x8e, 1, -1, MEM},
+	{true, 2, 0x96, 0xbf, 1, -1, ANY},                                      /* FMA */
+};
+
+static unsigned favourite_bytes(uint8_t *b, bool m32, bool avx)
+{
+	static const uint8_t prefix[4] = {0, 0x66, 0xf3, 0xf2};
+	const struct favourite *f = &favourites[rnd_below(ARRAY_LEN(favourites))];
+	uint8_t modrm = (uint8_t)rnd(), opcode;
+	unsigned n = 0;
+
+	while (f->vex && !avx)
+		f = &favourites[rnd_below(ARRAY_LEN(favourites))];
+	opcode = (uint8_t)(f->first + rnd_below(f->last - f->first + 1u));
+	if (chance(4))
+		b[n++] = 0x67;
+	if (f->vex) {
+		b[n++] = 0xc4;
+		b[n++] = (uint8_t)((m32 ? 0xe0 : rnd() & 0xe0) | f->map);
+		b[n] = (uint8_t)((rnd() & 0xf8) | f->pp | (f->map == 2 && opcode < 0xc0 ? rnd() & 4 : 0));
+		if (m32)
+			b[n] |= 0x40;
+		n++;
+	} else {
+		if (f->map < 2 && !f->pp && chance(20))
+			b[n++] = 0x66;
+		if (f->mod == MEM && chance(15))
+			b[n++] = 0xf0;
+		if (f->pp)
+			b[n++] = prefix[f->pp];
+		if (!m32 && chance(60))
+			b[n++] = (uint8_t)(0x40 | rnd_below(16));
+		if (f->map)
+			b[n++] = 0x0f;
+		if (f->map > 1)
+			b[n++] = f->map == 2 ? 0x38 : 0x3a;
+	}
+	b[n++] = opcode;
+	if (f->reg >= 0)
+		modrm = (uint8_t)((modrm & 0xc7) | f->reg << 3);
+	if (f->mod == MEM && modrm >= 0xc0)
+		modrm &= (uint8_t)(0x3f | rnd_below(3) << 6);
+	if (f->map == 2 && (opcode & 0xfc) == 0x90)
+		modrm = (modrm & 0xf8) | 4; /* VSIB */
+	b[n++] = modrm;
+	for (unsigned k = 0; k < 11; k++)
+		b[n++] = (uint8_t)rnd();
+	return n;
+}
+
 /* Random bytes that look like an instruction; returns how many there are. */
 static unsigned random_bytes(uint8_t *b, bool m32, bool avx)
 {
@@ -164,6 +247,8 @@ static unsigned random_bytes(uint8_t *b, bool m32, bool avx)
 	unsigned n = 0, kind = rnd_below(100);
 	bool vex = avx && kind >= 82, string = kind < 6, rex = !m32 && !vex && chance(60);
 
+	if (chance(20))
+		return favourite_bytes(b, m32, avx);
 	if (chance(4))
 		b[n++] = m32 ? segs32[rnd_below(4)] : segs64[rnd_below(5)];
 	if (chance(6))
