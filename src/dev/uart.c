@@ -10,6 +10,12 @@
  * register) as the guest makes room, so there is no overrun from outside; only loopback can overrun. Below
  * the trigger level the time-out interrupt comes at once rather than after four characters' time.
  *
+ * The other end obeys the guest's readiness, as with RTS flow control: a guest that drives its modem lines is sent
+ * nothing before it turns RTS on, or at least the receive interrupt with DTR off (drivers that know no modem
+ * lines); and what a guest throws away while it is not ready had not been sent yet. So what was typed, or
+ * piped into husk, before the guest's driver came up is not lost: Linux clears the receiver several times
+ * on its way, once even with the interrupt on.
+ *
  * The interrupt reaches the board through OUT2, as PCs are wired; loopback disconnects it.
  */
 #include <stdlib.h>
@@ -27,7 +33,7 @@ enum { MCR_DTR = 1, MCR_RTS = 2, MCR_OUT1 = 4, MCR_OUT2 = 8, MCR_LOOP = 0x10, MC
 enum { LSR_READY = 1, LSR_OVERRUN = 2, LSR_BREAK = 0x10, LSR_THRE = 0x20, LSR_TEMT = 0x40,
 	LSR_FIFO_ERR = 0x80 };
 enum { MSR_CTS = 0x10, MSR_DSR = 0x20, MSR_RI = 0x40, MSR_DCD = 0x80, MSR_DELTAS = 0xf };
-enum { FIFO = 16, QUEUE = 4096, BREAK = 0x100 /* flag on a queued character */ };
+enum { FIFO = 16, QUEUE = 4096, BREAK = 0x100, LOOPED = 0x200 /* flags on a character */ };
 
 struct uart {
 	struct irq irq;
@@ -36,6 +42,7 @@ struct uart {
 	void (*room)(void *arg);
 	void *room_arg;
 	bool want_room;
+	bool mcr_driven; /* the guest has written MCR since the reset */
 
 	uint8_t ier, fcr, lcr, mcr, lsr, msr, scr; /* lsr: the bits that stay, that is OE and BI */
 	uint16_t divisor;
@@ -94,10 +101,15 @@ static void fifo_put(struct uart *u, uint16_t c)
 		u->lsr |= LSR_BREAK;
 }
 
+static bool receives(const struct uart *u)
+{
+	return u->mcr & MCR_RTS || (u->ier & IER_RX && !(u->mcr & MCR_DTR));
+}
+
 /* Moves what waits outside into the FIFO. */
 static void refill(struct uart *u)
 {
-	if (u->mcr & MCR_LOOP)
+	if (u->mcr & MCR_LOOP || (u->mcr_driven && !receives(u)))
 		return;
 	while (u->queue_n && u->fifo_n < fifo_size(u)) {
 		fifo_put(u, u->queue[u->queue_head]);
@@ -122,6 +134,16 @@ static uint8_t fifo_get(struct uart *u)
 
 static void fifo_clear(struct uart *u)
 {
+	/* the sender still has it: last in, first back */
+	while (!receives(u) && u->fifo_n && u->queue_n < QUEUE) {
+		uint16_t c = u->fifo[(u->fifo_head + --u->fifo_n) % FIFO];
+
+		if (c & LOOPED)
+			continue;
+		u->queue_head = (u->queue_head + QUEUE - 1) % QUEUE;
+		u->queue[u->queue_head] = c;
+		u->queue_n++;
+	}
 	u->fifo_n = 0;
 	u->lsr &= ~LSR_BREAK;
 }
@@ -156,7 +178,7 @@ static void modem_update(struct uart *u)
 static void transmit(struct uart *u, uint8_t c)
 {
 	if (u->mcr & MCR_LOOP)
-		fifo_put(u, c);
+		fifo_put(u, c | LOOPED);
 	else if (u->tx)
 		u->tx(u->arg, &c, 1);
 	u->thre = true;
@@ -201,6 +223,7 @@ static void write_reg(struct uart *u, unsigned reg, uint8_t v)
 		break;
 	case MCR:
 		u->mcr = v & MCR_BITS;
+		u->mcr_driven = true;
 		modem_update(u);
 		break;
 	case SCR:
@@ -235,7 +258,7 @@ static uint8_t read_reg(struct uart *u, unsigned reg)
 		u->lsr = 0;
 		/* which also takes the break's mark from the next character */
 		if (u->fifo_n)
-			u->fifo[u->fifo_head] &= 0xff;
+			u->fifo[u->fifo_head] &= (uint16_t)~BREAK;
 		return v;
 	case MSR:
 		v = u->msr;
@@ -288,6 +311,7 @@ static void uart_reset(void *dev)
 	u->divisor = 12; /* 9600 baud, which nobody looks at */
 	u->thre = false;
 	u->fifo_n = u->fifo_head = 0;
+	u->mcr_driven = false;
 	settle(u);
 }
 

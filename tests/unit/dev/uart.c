@@ -248,6 +248,63 @@ static void test_out2(void)
 	assert(!irq.level);
 }
 
+/* What was typed before the guest's driver came up waits for it, whatever Linux' probe does on the way. */
+static void test_early_input(void)
+{
+	static const char text[] = "uname -a; poweroff -f\n";
+	char got[64] = "";
+	size_t n = 0;
+
+	bus_reset(fake_bus);
+	outb(FCR, 1);
+	assert(rx(text, sizeof text - 1) == sizeof text - 1);
+	/* autoconfig: IER's bits, loopback, FIFO off and on, what is there is thrown away */
+	outb(IER, 0x0f);
+	outb(IER, 0);
+	outb(MCR, 0x1a);
+	outb(MCR, 0);
+	for (int i = 0; i < 2; i++) {
+		outb(FCR, 1);
+		outb(FCR, 7);
+		outb(FCR, 0);
+		assert(!(inb(LSR) & 1));
+		inb(DATA);
+	}
+	/* in loopback a guest hears itself, and what is left of that is no input */
+	outb(MCR, 0x10);
+	outb(DATA, 'L');
+	outb(MCR, 0);
+	outb(FCR, 7);
+	/* startup: the last clear, DTR and interrupts, then the FIFO, which clears it again, then RTS */
+	outb(FCR, 0);
+	outb(MCR, 0x09);
+	inb(DATA);
+	outb(IER, 5);
+	outb(FCR, 1);
+	outb(FCR, 0x81);
+	outb(MCR, 0x0b);
+	while (inb(LSR) & 1)
+		got[n++] = (char)inb(DATA);
+	assert(n == sizeof text - 1 && !memcmp(got, text, n));
+	/* while the guest receives, a clear is a clear */
+	rx("gone", 4);
+	outb(FCR, 3);
+	assert(!(inb(LSR) & 1));
+	/* RTS off holds the sender back, unless interrupts are on and DTR is off */
+	outb(MCR, 0x09);
+	rx("x", 1);
+	assert(!(inb(LSR) & 1));
+	outb(IER, 0);
+	outb(MCR, 0x08);
+	assert(!(inb(LSR) & 1));
+	outb(IER, 1);
+	assert(inb(LSR) & 1 && inb(DATA) == 'x');
+	/* a guest that never touches MCR and polls */
+	bus_reset(fake_bus);
+	rx("p", 1);
+	assert(inb(LSR) & 1 && inb(DATA) == 'p');
+}
+
 int main(void)
 {
 	fake_bus = bus_new();
@@ -260,6 +317,7 @@ int main(void)
 	test_line();
 	test_modem_loop();
 	test_out2();
+	test_early_input();
 	uart_free(u);
 	bus_free(fake_bus);
 	return 0;
