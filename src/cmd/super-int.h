@@ -24,7 +24,7 @@ struct super {
 	struct panic panic;
 	struct escape escape;
 	struct watch signal_w, pid_w, control_w, log_w;
-	struct timer kill_timer, stats_timer;
+	struct timer kill_timer, stats_timer, tty_timer;
 	char sock_path[4096]; /* of --serial unix:, absolute; empty if there is none */
 	uint64_t log_bytes;
 	uint64_t start_ns;

@@ -34,7 +34,7 @@
 #include "cmd/parse.h"
 #include "cmd/super-int.h"
 
-static const uint64_t KILL_NS = UINT64_C(3000000000);
+static const uint64_t KILL_NS = UINT64_C(3000000000), TTY_NS = 400000000;
 enum { LOG_MAX = 1 << 20 };
 
 /* --- stopping ---------------------------------------------------------------------------------- */
@@ -136,15 +136,28 @@ static bool menu_key(void *arg, uint8_t key)
 	return false;
 }
 
-/* Takes the terminal if it is ours to take now. */
+/*
+ * Takes the terminal if it is ours to take now. As a background job we look again now and then: no
+ * signal tells that "fg" has put us into the foreground.
+ */
 static void terminal_take(struct super *s)
 {
-	if (s->cfg->serial == SERIAL_STDIO && term_raw(&s->term))
+	if (s->cfg->serial != SERIAL_STDIO || s->term.tty < 0)
+		return;
+	if (term_raw(&s->term))
 		serial_add_stdin(s->serial, true, NULL);
+	else
+		timer_set(s->loop, &s->tty_timer, now_ns() + TTY_NS);
+}
+
+static void tty_fire(struct timer *t)
+{
+	terminal_take(CONTAINER_OF(t, struct super, tty_timer));
 }
 
 static void terminal_give_back(struct super *s)
 {
+	timer_set(s->loop, &s->tty_timer, 0);
 	if (s->term.tty >= 0)
 		serial_del_stdin(s->serial);
 	term_cooked(&s->term);
@@ -193,6 +206,9 @@ static void signal_ready(struct watch *w, uint32_t events)
 		/* SIGCONT follows through the signalfd */
 		break;
 	case SIGCONT:
+		term_continued(&s->term);
+		if (!s->term.raw && s->term.tty >= 0)
+			serial_del_stdin(s->serial);
 		terminal_take(s);
 		break;
 	case SIGTERM:
@@ -624,6 +640,7 @@ int super_run(const struct super_config *c, struct err *e)
 	s->signal_w.fd = -1;
 	s->kill_timer.fire = kill_fire;
 	s->stats_timer.fire = stats_fire;
+	s->tty_timer.fire = tty_fire;
 	s->escape = (struct escape){.open = menu_open, .key = menu_key, .arg = s};
 	signals_block();
 	term_init(&s->term, &s->guard);

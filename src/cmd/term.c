@@ -42,10 +42,16 @@ bool term_foreground(const struct term *t)
 	return t->tty >= 0 && tcgetpgrp(0) == getpgrp();
 }
 
+static bool set_raw(const struct term *t)
+{
+	struct termios m = t->saved;
+
+	cfmakeraw(&m);
+	return !tcsetattr(0, TCSANOW, &m);
+}
+
 bool term_raw(struct term *t)
 {
-	struct termios m;
-
 	if (!term_foreground(t))
 		return false;
 	if (t->raw)
@@ -53,17 +59,26 @@ bool term_raw(struct term *t)
 	/* the user may have changed modes while we were stopped */
 	if (tcgetattr(0, &t->saved))
 		return false;
-	m = t->saved;
-	cfmakeraw(&m);
 	if (t->guard)
 		guard_say(t->guard, GUARD_RAW);
-	if (tcsetattr(0, TCSANOW, &m)) {
-		if (t->guard)
-			guard_say(t->guard, GUARD_COOKED);
-		return false;
+	t->raw = set_raw(t);
+	if (!t->raw && t->guard)
+		guard_say(t->guard, GUARD_COOKED);
+	return t->raw;
+}
+
+void term_continued(struct term *t)
+{
+	if (!t->raw)
+		return;
+	/* after SIGSTOP, which nobody can prepare for: a shell has set its own modes meanwhile, or nobody has */
+	if (term_foreground(t)) {
+		set_raw(t);
+		return;
 	}
-	t->raw = true;
-	return true;
+	t->raw = false;
+	if (t->guard)
+		guard_say(t->guard, GUARD_COOKED);
 }
 
 void term_cooked(struct term *t)

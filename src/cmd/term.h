@@ -28,6 +28,8 @@ bool term_foreground(const struct term *t);
 /* Raw mode if there is a terminal and we are in its foreground; false if not. */
 bool term_raw(struct term *t);
 void term_cooked(struct term *t);
+/* After SIGCONT: raw mode again if it was raw, or given up if the terminal is another job's now. */
+void term_continued(struct term *t);
 void term_fini(struct term *t);
 
 /* Text for the user, complete lines; on the terminal, whatever mode it is in, else on stderr. */
