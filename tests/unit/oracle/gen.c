@@ -477,13 +477,13 @@ static void arrange(struct oracle_case *c, struct x86_insn *i, uint8_t *b, uint6
 		poke(c, gpr[X86_RSP], &v, 8);
 		break;
 	}
-	case X86_OP_LDMXCSR:
-		if (chance(70)) {
-			uint32_t v = (uint32_t)rnd() & 0xffff;
+	case X86_OP_LDMXCSR: {
+		/* good, or bad; but AMD has a bit 17 */
+		uint32_t v = (uint32_t)rnd() & (chance(70) ? 0xffff : 0xfffdffff);
 
-			poke(c, va, &v, 4);
-		}
+		poke(c, va, &v, 4);
 		break;
+	}
 	}
 }
 

@@ -481,7 +481,7 @@ static bool vague(const struct oracle_case *c, int trap, int engine_trap)
 				return true;
 			break;
 		case X86_OP_CALLIND: /* to a bad address with a bad stack */
-			if (trap == X86_PF_EXC && engine_trap == X86_GP)
+			if ((trap == X86_PF_EXC || trap == X86_SS_EXC || trap == X86_AC_EXC) && engine_trap == X86_GP)
 				return true;
 			break;
 		case X86_OP_ENTER:

@@ -12,13 +12,13 @@
 #include "native.h"
 #include "x86/fpu.h"
 
-enum { STACK = 256 << 10, XMAGIC = 0x46505853, FLAGS = X86_ARITH | X86_DF | X86_AC | X86_TF };
+enum { STACK = 256 << 10, FLAGS = X86_ARITH | X86_DF | X86_AC | X86_TF };
 
 static const int greg_of[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
 	REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
 /* XSAVE image in a signal frame, Linux arch/x86/include/uapi/asm/sigcontext.h */
-enum { IMG_MAGIC = 464, IMG_BV = 512 };
+enum { IMG_MXCSR = 24, IMG_BV = 512 };
 
 static struct {
 	struct x86_state *state; /* not NULL: native_run() was called */
@@ -58,6 +58,7 @@ static void guest_leave(gregset_t g, uint8_t *fpu, const siginfo_t *si)
 		s->gpr[i] = (uint64_t)g[greg_of[i]];
 	s->rip = (uint64_t)g[REG_RIP];
 	s->rflags = ((uint64_t)g[REG_EFL] & FLAGS) | X86_FLAG1;
+	put_u32(fpu + IMG_MXCSR, get_u32(fpu + IMG_MXCSR) & X86_MXCSR_MASK); /* AMD has one bit more */
 	rc = run.avx ? x86_fpu_xrstor(&s->fpu, fpu, 7, ~0ull, true) : x86_fpu_fxrstor(&s->fpu, fpu, true);
 	assert(!rc);
 	s->fpu.fip = old.fip;
