@@ -395,8 +395,8 @@ static inline void reg_put(struct engine_cpu *c, unsigned off, unsigned size, ui
 		put_u16(p, (uint16_t)v);
 		break;
 	case 4:
-		v = (uint32_t)v;
-		/* fall through */
+		put_u64(p, (uint32_t)v);
+		break;
 	default:
 		put_u64(p, v);
 	}

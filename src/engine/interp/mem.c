@@ -174,6 +174,17 @@ void mem_check_align(struct engine_cpu *c, uint64_t lin, unsigned size)
 		raise_fault(c, X86_AC_EXC, 0);
 }
 
+/* Other vCPUs set these at any time. */
+static bool page_has_code(const struct engine_vm *vm, uint64_t page)
+{
+	return __atomic_load_n(&vm->mem->page_bits[page], __ATOMIC_SEQ_CST) & MEM_PG_CODE;
+}
+
+static uint64_t page_lines(const struct engine_vm *vm, uint64_t page)
+{
+	return __atomic_load_n(&vm->page_lines[page], __ATOMIC_SEQ_CST);
+}
+
 static uint64_t host_read(struct engine_cpu *c, const struct place *p, unsigned size)
 {
 	uint64_t v = 0;
@@ -197,7 +208,7 @@ static uint64_t host_read(struct engine_cpu *c, const struct place *p, unsigned 
 
 static void code_check(struct engine_cpu *c, const struct place *p, unsigned size)
 {
-	if (c->vm->mem->page_bits[p->page] & MEM_PG_CODE) {
+	if (page_has_code(c->vm, p->page)) {
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		code_written(c->vm, p->gpa, size);
 	}
@@ -245,9 +256,9 @@ static void code_guard(struct engine_cpu *c, const struct place *p, unsigned siz
 {
 	struct engine_vm *vm = c->vm;
 
-	if (!p->host || c->in_single || !c->block || !(vm->mem->page_bits[p->page] & MEM_PG_CODE))
+	if (!p->host || c->in_single || !c->block || !page_has_code(vm, p->page))
 		return;
-	if ((p->gpa ^ c->block->gpa) >> 12 || !(vm->page_lines[p->page] & lines_of(p->gpa, size)))
+	if ((p->gpa ^ c->block->gpa) >> 12 || !(page_lines(vm, p->page) & lines_of(p->gpa, size)))
 		return;
 	longjmp(c->jb, JMP_ONE);
 }
@@ -397,7 +408,7 @@ void *mem_rmw_slow(struct engine_cpu *c, uint64_t lin, unsigned size, unsigned s
 	code_guard(c, &p[0], first);
 	check_watch(c, lin, size, true);
 	if (first == size && p[0].host) {
-		if (c->vm->mem->page_bits[p[0].page] & MEM_PG_CODE)
+		if (page_has_code(c->vm, p[0].page))
 			c->rmw_kind = RMW_CODE;
 		return p[0].host;
 	}
@@ -530,7 +541,7 @@ void code_written(struct engine_vm *vm, uint64_t gpa, uint64_t len)
 	while (len) {
 		uint64_t page = mem_page(vm->mem, gpa), n = min_u64(len, 0x1000 - (gpa & 0xfff));
 
-		if (page != UINT64_MAX && vm->page_lines[page] & lines_of(gpa, (unsigned)n)) {
+		if (page != UINT64_MAX && page_lines(vm, page) & lines_of(gpa, (unsigned)n)) {
 			/*
 			 * Lines go before the generation: whoever decodes in between has marked its
 			 * lines again and reads the new bytes, at worst to throw them away.

@@ -867,7 +867,7 @@ static int run_vec(struct vec *v, const struct vec_op *op, struct x86_state *s, 
 	assert(!i->is_mem || !((uintptr_t)mem & 31));
 	f.mem = mem;
 	for (unsigned n = 0; n < REG_COUNT; n++)
-		f.src[n] = (uint8_t *)s->fpu.ymm + op->plan.src[n];
+		f.src[n] = (uint8_t *)&s->fpu + op->plan.src[n]; /* from ymm on, which comes first */
 	if (how & HOW_MM) {
 		if (i->kreg == X86_K_MM)
 			f.src[REG_REG] = vec_mmx_reg(&s->fpu, i->reg & 7);
