@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the supervisor is told by others: the first byte chooses who. 0: a client of the control socket,
+ * through the real server; 1: the guest's console, as the panic search and the escape key see it; 2: husk-vmm's
+ * sandbox lines; 3: words of the user.
+ */
+#undef NDEBUG
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "cmd/panic.h"
+#include "cmd/parse.h"
+#include "cmd/qmp.h"
+#include "cmd/term.h"
+#include "sandbox/sandbox.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct loop *loop;
+static struct sockaddr_un address = {.sun_family = AF_UNIX};
+static socklen_t address_len;
+
+static json_t *echo(void *arg, json_t *args, struct err *e)
+{
+	(void)arg;
+	if (!args)
+		err_set(e, EINVAL, "nothing to say");
+	return json_incref(args);
+}
+
+static const struct qmp_command commands[] = {{"echo", echo}, {NULL, NULL}};
+
+static void stop(struct timer *t)
+{
+	(void)t;
+	loop_stop(loop);
+}
+
+/* Lets the server do what it can do now. */
+static void turn(void)
+{
+	static struct timer t = {.fire = stop};
+
+	timer_set(loop, &t, 1);
+	assert(!loop_run(loop));
+}
+
+static int dial(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert(fd >= 0 && !connect(fd, (struct sockaddr *)&address, address_len));
+	return fd;
+}
+
+static void begin(void)
+{
+	struct err e;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	log_init("fuzz", LOG_ERR);
+	signal(SIGPIPE, SIG_IGN);
+	snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "husk-fuzz-%d", (int)getpid());
+	address_len = sizeof address;
+	loop = loop_new();
+	assert(loop && fd >= 0 && !bind(fd, (struct sockaddr *)&address, address_len) && !listen(fd, 16));
+	assert(qmp_new(loop, fd, commands, NULL, &e));
+}
+
+static void control(const uint8_t *data, size_t size)
+{
+	static const char hello[] = "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"echo\",\"id\":1}";
+	static unsigned runs;
+	char buf[4096];
+	size_t half = size ? data[0] % size : 0, n = 0;
+	int fd = dial();
+
+	assert(send(fd, hello, 30, MSG_NOSIGNAL) == 30);
+	assert(send(fd, data, half, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0);
+	turn();
+	turn();
+	send(fd, data + half, size - half, MSG_NOSIGNAL | MSG_DONTWAIT);
+	turn();
+	turn();
+	close(fd);
+	turn();
+	if (runs++ % 64)
+		return;
+	/* whatever that was, the next client is served */
+	fd = dial();
+	assert(send(fd, hello, sizeof hello - 1, MSG_NOSIGNAL) == sizeof hello - 1);
+	for (int i = 0; i < 8; i++)
+		turn();
+	while (n < sizeof buf - 1) {
+		ssize_t k = recv(fd, buf + n, sizeof buf - 1 - n, MSG_DONTWAIT);
+
+		if (k <= 0)
+			break;
+		n += (size_t)k;
+	}
+	buf[n] = 0;
+	assert(strstr(buf, "nothing to say"));
+	close(fd);
+	turn();
+}
+
+static void menu(void *arg)
+{
+	++*(unsigned *)arg;
+}
+
+static bool key(void *arg, uint8_t k)
+{
+	--*(unsigned *)arg;
+	return k == ESCAPE_KEY;
+}
+
+static void console(const uint8_t *data, size_t size)
+{
+	static struct panic p;
+	unsigned open = 0;
+	struct escape x = {.open = menu, .key = key, .arg = &open};
+	uint8_t *copy = malloc(size + 1);
+	char text[160];
+	size_t n;
+
+	assert(copy);
+	panic_feed(&p, data, size);
+	if (panic_find(&p, text)) {
+		assert(strlen(text) < sizeof text);
+		for (char *c = text; *c; c++)
+			assert(*c >= 0x20 && *c < 0x7f);
+	}
+	if (size % 7 == 0)
+		panic_forget(&p);
+	memcpy(copy, data, size);
+	n = escape_filter(&x, copy, size);
+	assert(n <= size && open == x.pending);
+	free(copy);
+}
+
+static void words(const char *s)
+{
+	static const char *const names[] = {"kernel", "memory", "cpus", NULL};
+	struct err e;
+	uint64_t v;
+	unsigned u;
+
+	if (!parse_size(s, &v, &e))
+		assert(*s >= '0' && *s <= '9');
+	if (!parse_memory(s, &v, &e))
+		assert(v >= MIB && v % 4096 == 0);
+	if (!parse_number(s, 1, 255, &u, &e))
+		assert(u >= 1 && u <= 255);
+	parse_duration(s, &v, &e);
+	if (!parse_name(s, &e))
+		assert(!strchr(s, '/') && s[0] != '.' && strlen(s) <= NAME_LEN_MAX);
+	nearest(s, names);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct sandbox_report r = {.stage = {{.code = 0}}};
+	char *text;
+
+	if (!loop)
+		begin();
+	if (!size)
+		return 0;
+	text = strndup((const char *)data + 1, size - 1);
+	assert(text);
+	switch (data[0] % 4) {
+	case 0:
+		control(data + 1, size - 1);
+		break;
+	case 1:
+		console(data + 1, size - 1);
+		break;
+	case 2:
+		sandbox_report_parse(&r, text);
+		break;
+	default:
+		words(text);
+	}
+	free(text);
+	return 0;
+}
