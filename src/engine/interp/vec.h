@@ -43,13 +43,15 @@ int vec_pending(const struct vec *v, const struct vec_op *op, const struct x86_s
 
 /*
  * Runs it. mem: insn.memsize bytes, aligned to 32, the memory operand if insn.arm has X86_ACC_R; on
- * return the result if it has X86_ACC_W (rubbish if the return value is not 0). GPRs in s are read and written as the instruction says
- * (32-bit results zero-extended); EFLAGS in s->rflags if attr has X86_A_FLAGS or for FCOMI, else untouched.
- * FIP/FOP/FDP are set from fip (the instruction's address) and fdp (its memory operand's). Returns 0, or the
- * exception vector X86_XM, X86_MF (pending unmasked x87 exception, checked before a waiting
- * instruction); then destination and memory are unchanged, MXCSR flags are set as the CPU does. VEC_NOSTORE:
- * it has completed, but memory keeps its old contents (an x87 store that met an unmasked exception, which
- * the next waiting instruction reports): mem is not to be written back.
+ * return the result if it has X86_ACC_W (rubbish if the return value is not 0). GPRs in s are read
+ * and written as the instruction says (32-bit results zero-extended); EFLAGS in s->rflags if attr has
+ * X86_A_FLAGS or for FCOMI, else untouched. FIP/FOP/FDP are set from fip (the instruction's address)
+ * and fdp (its memory operand's).
+ *
+ * Returns 0, or the exception vector X86_XM, X86_MF (pending unmasked x87 exception, checked before
+ * a waiting instruction); then the destination is unchanged, MXCSR flags are set as the CPU does.
+ * VEC_NOSTORE: it has completed, but memory keeps its old contents (an x87 store that met an
+ * unmasked exception, which the next waiting instruction reports): mem is not to be written back.
  */
 enum { VEC_NOSTORE = -1 };
 int vec_run(struct vec *v, const struct vec_op *op, struct x86_state *s, void *mem, uint64_t fip,
@@ -66,8 +68,8 @@ struct vec_mem {
 	void *arg;
 };
 /*
- * X86_OP_GATHER, X86_OP_VMASKMOV, X86_OP_MASKMOV. s->rip is the instruction's address (for RIP-relative
- * operands). 0, -1: #UD, or X86_MF (MASKMOVQ: pending x87 exception).
+ * X86_OP_GATHER, X86_OP_VMASKMOV, X86_OP_MASKMOV. s->rip is the instruction's address (for
+ * RIP-relative operands). 0, -1: #UD, or X86_MF (MASKMOVQ: pending x87 exception).
  */
 int vec_run_elements(struct vec *v, const struct x86_insn *insn, struct x86_state *s,
 	const struct vec_mem *mem);

@@ -206,10 +206,8 @@ static unsigned favourite_bytes(uint8_t *b, bool m32, bool avx)
 		b[n++] = 0x67;
 	if (f->vex) {
 		b[n++] = 0xc4;
-		b[n++] = (uint8_t)((m32 ? 0xe0 : rnd() & 0xe0) | f->map);
+		b[n++] = (uint8_t)((m32 ? 0xc0 | (rnd() & 0x20) : rnd() & 0xe0) | f->map);
 		b[n] = (uint8_t)((rnd() & 0xf8) | f->pp | (f->map == 2 && opcode < 0xc0 ? rnd() & 4 : 0));
-		if (m32)
-			b[n] |= 0x40;
 		n++;
 	} else {
 		if (f->map < 2 && !f->pp && chance(20))
@@ -290,10 +288,8 @@ static unsigned random_bytes(uint8_t *b, bool m32, bool avx)
 		b[n++] = 0xc4;
 		b[n++] = (uint8_t)((rnd() & 0xe0) | map);
 		if (m32)
-			b[n - 1] |= 0xe0;
+			b[n - 1] |= 0xc0;
 		b[n++] = (uint8_t)(chance(50) ? rnd() | 0x78 : rnd());
-		if (m32)
-			b[n - 1] |= 0x40;
 		b[n++] = (uint8_t)(map > 1 && chance(25) ? 0xf0 + rnd_below(8) : rnd_below(256));
 	}
 	for (unsigned k = 0; k < 12; k++)
@@ -516,7 +512,8 @@ static bool insn_make(struct oracle_case *c, const struct oracle_opts *o)
 		return false;
 	if (c->mode32 && i->is_mem && i->adsize == 2)
 		return false;
-	if (!first && (i->fl_in & c->undef || i->op == X86_OP_PUSHF || i->op == X86_OP_POPF || is_branch(i) || is_string(i)))
+	if (!first && (i->fl_in & c->undef || i->op == X86_OP_PUSHF || i->op == X86_OP_POPF ||
+			      is_branch(i) || is_string(i)))
 		return false;
 	if (!branch_ok(c, i, b, rip, o))
 		return false;

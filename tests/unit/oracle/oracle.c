@@ -597,7 +597,8 @@ int main(int argc, char **argv)
 	if (vm_init(e))
 		return 77;
 	/* sanitizers keep their tables where stray pointers of the guest would go natively */
-	opts = (struct oracle_opts){.avx = native_has_avx() && g.cpuid.avx, .wild = !SANITIZED, .mode32 = !SANITIZED};
+	opts = (struct oracle_opts){
+		.avx = native_has_avx() && g.cpuid.avx, .wild = !SANITIZED, .mode32 = !SANITIZED};
 	case_pool(pool, seed);
 	sh = mmap(NULL, sizeof *sh, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert(sh != MAP_FAILED);
@@ -644,8 +645,8 @@ int main(int argc, char **argv)
 			if (by_trap[i])
 				printf("%8lu cases ended with exception %u\n", by_trap[i], i);
 	}
-	printf("%" PRIu64 " cases compared, %u mismatches, %u cases killed the native child, host %.1f s, engine %.1f s\n",
-		ran, failures, died, (double)t_native / 1e9, (double)t_engine / 1e9);
+	printf("%" PRIu64 " cases compared, %u mismatches, %u cases killed the native child\n", ran, failures, died);
+	printf("host %.1f s, engine %.1f s\n", (double)t_native / 1e9, (double)t_engine / 1e9);
 	g.e->cpu_free(g.cpu);
 	g.e->vm_free(g.vm);
 	mem_fini(&g.mem);

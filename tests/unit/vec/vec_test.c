@@ -308,7 +308,8 @@ struct enc {
 static unsigned encode(const struct enc *e, uint8_t *b)
 {
 	static const uint8_t prefix[4] = {0, 0x66, 0xf3, 0xf2};
-	unsigned n = 0, reg = rnd_below(16), rm = rnd_below(16), vvvv = rnd() & 1 ? rnd_below(16) : 0, index = rnd_below(16);
+	unsigned n = 0, reg = rnd_below(16), rm = rnd_below(16), index = rnd_below(16);
+	unsigned vvvv = rnd() & 1 ? rnd_below(16) : 0;
 	bool rip = e->mem && !e->vsib && rnd() & 1;
 	int32_t disp;
 
