@@ -32,7 +32,8 @@ const struct cpu_engine *engine_find(const char *name)
  */
 static int probe_software(char *why, size_t len)
 {
-	static const char refused[] = "the host refuses executable memory (%s: %s): look at SELinux's "
+	static const char refused[] =
+		"the host refuses executable memory (%s: %s): look at SELinux's "
 		"execmem, vm.memfd_noexec and the container's seccomp profile";
 	int fd = memfd_create("husk-probe", MFD_CLOEXEC), rc = 0;
 	void *p;
@@ -42,8 +43,9 @@ static int probe_software(char *why, size_t len)
 		snprintf(why, len, refused, "memfd_create", strerror(-rc));
 		return rc;
 	}
-	p = ftruncate(fd, MEM_PAGE) ? MAP_FAILED
-		: mmap(NULL, MEM_PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	p = ftruncate(fd, MEM_PAGE)
+		    ? MAP_FAILED
+		    : mmap(NULL, MEM_PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED) {
 		rc = -errno;
 		snprintf(why, len, refused, "mmap", strerror(-rc));
@@ -74,7 +76,8 @@ const struct cpu_engine *engine_choose(char *why, size_t len)
 
 		eng = engines[i];
 		if (at < len)
-			at += (size_t)snprintf(why + at, len - at, "%s%s: %s", i ? "; " : "", eng->name, one);
+			at += (size_t)snprintf(
+				why + at, len - at, "%s%s: %s", i ? "; " : "", eng->name, one);
 		if (!rc)
 			break;
 	}

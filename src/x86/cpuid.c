@@ -10,13 +10,13 @@
  * follow CR4, XCR0 and the APIC. CPUID itself is executed only while a model is made: inside a VM
  * each costs a microsecond and more.
  *
- * Identity of the named models. They say AuthenticAMD, family 0x19, model 1 (Zen 3: the family whose
- * features are ours: VEX forms of AES and CLMUL, PCID, no AVX-512, no 5-level paging). An
+ * Identity of the named models. They say AuthenticAMD, family 0x19, model 1 (Zen 3: the family
+ * whose features are ours: VEX forms of AES and CLMUL, PCID, no AVX-512, no 5-level paging). An
  * operating system looks up what speculation does wrong in tables by vendor and family, and then
  * works around it. For an engine in software that costs a lot and helps nothing: guest user and
  * guest kernel share the address space and the privilege level of one host process, so PTI, VERW
- * and retpolines guard no boundary that the silicon knows. (The boundary that counts is the process:
- * see docs, "nothing worth stealing".) So the model says: not affected. Checked against
+ * and retpolines guard no boundary that the silicon knows. (The boundary that counts is the
+ * process: see docs, "nothing worth stealing".) So the model says: not affected. Checked against
  * Linux 6.1.192 arch/x86/kernel/cpu/{common,bugs,amd}.c; what makes each table happy:
  *   Meltdown, L1TF, MDS, TAA, MMIO, BHI, ITS, GDS, RFDS, swapgs   vendor AMD
  *   Spectre v2: "Enhanced / Automatic IBRS", no retpolines         AutoIBRS, 0x80000021 EAX[8]
@@ -24,10 +24,11 @@
  *   Retbleed                                                      BTC_NO, 0x80000008 EBX[29]
  *   SRSO                                                          SRSO_NO, 0x80000021 EAX[29]
  *   TSA (asked of every Zen guest)                                SQ_NO, L1_NO, 0x80000021 ECX[2:1]
- *   FXSAVE leak, null selector bug, LFENCE                        XSaveErPtr; 0x80000021 EAX[6], [2]
- * Left is Spectre v1 (a few LFENCEs) and the RSB refill at a context switch. IBRS, IBPB, STIBP, SSBD
- * are not offered, so SPEC_CTRL and PRED_CMD are never touched. Family 0x1a would do as well in
- * 6.1, but newer kernels take RDSEED away from it, unless they like the microcode revision.
+ *   FXSAVE leak, null selector, LFENCE                            XSaveErPtr, 0x80000021 EAX[6,2]
+ *
+ * Left is Spectre v1 (a few LFENCEs) and the RSB refill at a context switch. IBRS, IBPB, STIBP,
+ * SSBD are not offered, so SPEC_CTRL and PRED_CMD are never touched. Family 0x1a would do as well
+ * in 6.1, but newer kernels take RDSEED away from it, unless they like the microcode revision.
  *
  * "host" has the host's identity, too, with the same immunities in its vendor's words: for Intel
  * ARCH_CAPABILITIES (arch_caps), which brings SPEC_CTRL with it.
@@ -36,12 +37,12 @@
  * and the host's. x86_cpuid_native() keeps the features and takes the host's identity, without
  * any immunity; the engine adds what KVM says about that.
  *
- * MSRs that Linux 6.1 touches because of this identity, besides the architectural ones of x86_state,
- * the APIC's, MTRRs (CPUID.MTRR is set) and KVM's clock (0x4b564d00, 0x4b564d01): read and must not
- * fault: SYSCFG 0xc0010010 (0: TOM2 off), HWCR 0xc0010015 (bit 24: the TSC counts at P0 frequency,
- * else a firmware-bug warning), MCG_CAP 0x179 (0: no banks; then nothing else of MCA is read);
- * read with a fix-up, #GP is fine: PATCH_LEVEL 0x8b, DE_CFG 0xc0011029 (set bit 1 if readable: LFENCE
- * serializes), PERF_CTL/CTR 0xc0010000-7 (#GP: no PMU, which is meant).
+ * MSRs that Linux 6.1 touches because of this identity, besides the architectural ones of
+ * x86_state, the APIC's, MTRRs (CPUID.MTRR is set) and KVM's clock (0x4b564d00, 0x4b564d01): read
+ * and must not fault: SYSCFG 0xc0010010 (0: TOM2 off), HWCR 0xc0010015 (bit 24: the TSC counts at
+ * P0 frequency, else a firmware-bug warning), MCG_CAP 0x179 (0: no banks; then nothing else of MCA
+ * is read); read with a fix-up, #GP is fine: PATCH_LEVEL 0x8b, DE_CFG 0xc0011029 (set bit 1 if
+ * readable: LFENCE serializes), PERF_CTL/CTR 0xc0010000-7 (#GP: no PMU, which is meant).
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -60,12 +61,18 @@ static const struct {
 	uint32_t leaf;
 	uint8_t subleaf, reg; /* reg 0..3: eax ebx ecx edx */
 } word_at[NWORD] = {
-	[W1C] = {1, 0, 2}, [W1D] = {1, 0, 3}, [W7B] = {7, 0, 1}, [W7C] = {7, 0, 2}, [W7D] = {7, 0, 3},
-	[WD1A] = {0xd, 1, 0}, [WX1C] = {0x80000001, 0, 2}, [WX1D] = {0x80000001, 0, 3},
+	[W1C] = {1, 0, 2},
+	[W1D] = {1, 0, 3},
+	[W7B] = {7, 0, 1},
+	[W7C] = {7, 0, 2},
+	[W7D] = {7, 0, 3},
+	[WD1A] = {0xd, 1, 0},
+	[WX1C] = {0x80000001, 0, 2},
+	[WX1D] = {0x80000001, 0, 3},
 	[WX7D] = {0x80000007, 0, 3},
 };
 
-/* When a model has the feature: the level of the psABI it belongs to, or the level that brings it. */
+/* When a model has the feature: the level of the psABI it belongs to, or that brings it. */
 enum when {
 	ALWAYS, /* every x86-64 CPU; must be there */
 	V2,     /* x86-64-v2: must be there */
@@ -74,9 +81,9 @@ enum when {
 	OPT3,   /* offered from v3 on if it is there */
 };
 enum from {
-	HOST,   /* runs on the host's silicon */
-	SELF,   /* made by the engine, whatever the host has */
-	AMD,    /* as SELF, but reserved or different at other vendors */
+	HOST, /* runs on the host's silicon */
+	SELF, /* made by the engine, whatever the host has */
+	AMD,  /* as SELF, but reserved or different at other vendors */
 };
 
 struct feature {
@@ -170,9 +177,14 @@ static const struct {
 	uint8_t word, bit, needs_word, needs_bit;
 } depends[] = {
 	{W1C, 28, W1C, 26}, /* avx: xsave */
-	{W1C, 12, W1C, 28}, {W1C, 29, W1C, 28}, {W7B, 5, W1C, 28}, /* fma f16c avx2: avx */
-	{W7C, 9, W7B, 5}, {W7C, 10, W7B, 5}, /* vaes vpclmulqdq: avx2 */
-	{WD1A, 0, W1C, 26}, {WD1A, 1, W1C, 26}, {WD1A, 2, W1C, 26},
+	{W1C, 12, W1C, 28},
+	{W1C, 29, W1C, 28},
+	{W7B, 5, W1C, 28}, /* fma f16c avx2: avx */
+	{W7C, 9, W7B, 5},
+	{W7C, 10, W7B, 5}, /* vaes vpclmulqdq: avx2 */
+	{WD1A, 0, W1C, 26},
+	{WD1A, 1, W1C, 26},
+	{WD1A, 2, W1C, 26},
 };
 
 enum model { MODEL_V2, MODEL_V3, MODEL_HOST };
@@ -184,12 +196,12 @@ const char *const *x86_cpuid_models(void)
 }
 
 struct host {
-	uint32_t max, xmax;   /* highest basic and extended leaf */
-	uint32_t vendor[3];   /* ebx, edx, ecx of leaf 0: the order of the letters */
+	uint32_t max, xmax; /* highest basic and extended leaf */
+	uint32_t vendor[3]; /* ebx, edx, ecx of leaf 0: the order of the letters */
 	bool amd;
 	uint32_t word[NWORD];
-	uint32_t signature;   /* leaf 1 eax */
-	uint32_t x8b;         /* leaf 0x80000008 ebx */
+	uint32_t signature; /* leaf 1 eax */
+	uint32_t x8b;       /* leaf 0x80000008 ebx */
 	unsigned maxphyaddr;
 };
 
@@ -201,7 +213,9 @@ static const uint32_t vendor_hygon[3] = {0x6f677948, 0x6e65476e, 0x656e6975}; /*
 /* Not the compiler's <cpuid.h>: in this folder that name finds our own header. */
 static void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
 {
-	__asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(subleaf));
+	__asm__ volatile("cpuid"
+			 : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
+			 : "a"(leaf), "c"(subleaf));
 }
 
 static uint64_t host_xcr0(void)
@@ -233,8 +247,8 @@ static void host_read(struct host *h)
 	h->vendor[2] = r[2];
 	cpuid(0x80000000, 0, r);
 	h->xmax = r[0];
-	h->amd = !memcmp(h->vendor, vendor_amd, sizeof vendor_amd)
-		|| !memcmp(h->vendor, vendor_hygon, sizeof vendor_hygon);
+	h->amd = !memcmp(h->vendor, vendor_amd, sizeof vendor_amd) ||
+		 !memcmp(h->vendor, vendor_hygon, sizeof vendor_hygon);
 	for (unsigned w = 0; w < NWORD; w++) {
 		host_cpuid(h, word_at[w].leaf, word_at[w].subleaf, r);
 		h->word[w] = r[word_at[w].reg];
@@ -311,8 +325,13 @@ static struct x86_cpuid_leaf *put(struct x86_cpuid *c, uint32_t leaf, int sublea
 	if (c->n == X86_CPUID_LEAVES)
 		__builtin_trap();
 	c->n++;
-	*l = (struct x86_cpuid_leaf){.leaf = leaf, .subleaf = subleaf < 0 ? 0 : (uint32_t)subleaf,
-		.eax = eax, .ebx = ebx, .ecx = ecx, .edx = edx, .has_subleaf = subleaf >= 0};
+	*l = (struct x86_cpuid_leaf){.leaf = leaf,
+		.subleaf = subleaf < 0 ? 0 : (uint32_t)subleaf,
+		.eax = eax,
+		.ebx = ebx,
+		.ecx = ecx,
+		.edx = edx,
+		.has_subleaf = subleaf >= 0};
 	return l;
 }
 
@@ -425,23 +444,24 @@ static void compose(struct x86_cpuid *c, enum model m, const uint32_t word[NWORD
 	if (c->amd) {
 		x1d |= word[W1D] & 0x0183f3ff; /* where leaf 1 is repeated */
 		x8b |= 1u << 2;                /* XSaveErPtr: x87 pointers are always saved */
-		x21a |= 1u << 2 | 1u << 6;     /* LFENCE serializes, null selectors clear the base */
+		x21a |= 1u << 2 | 1u << 6; /* LFENCE serializes, null selectors clear the base */
 		if (c->ncpus > 1)
-			x1c |= 1u << 1;        /* CMP_LEGACY: the APIC IDs are of cores */
+			x1c |= 1u << 1; /* CMP_LEGACY: the APIC IDs are of cores */
 		if (immune) {
-			x8b |= 1u << 26 | 1u << 29;  /* SSB_NO, BTC_NO */
-			x21a |= 1u << 8 | 1u << 29;  /* AutoIBRS, SRSO_NO */
-			x21c |= 1u << 1 | 1u << 2;   /* TSA_SQ_NO, TSA_L1_NO */
+			x8b |= 1u << 26 | 1u << 29; /* SSB_NO, BTC_NO */
+			x21a |= 1u << 8 | 1u << 29; /* AutoIBRS, SRSO_NO */
+			x21c |= 1u << 1 | 1u << 2;  /* TSA_SQ_NO, TSA_L1_NO */
 		}
 	} else if (immune) {
 		x7d |= X7D_SPEC_CTRL | X7D_ARCH_CAPS;
 		x72d |= 1u << 4; /* BHI_CTRL */
 		/*
-		 * RDCL_NO IBRS_ALL SKIP_L1DFL SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO FBSDP_NO
-		 * PSDP_NO BHI_NO PBRSB_NO GDS_NO RFDS_NO, ITS_NO
+		 * RDCL_NO IBRS_ALL SKIP_L1DFL SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO
+		 * FBSDP_NO PSDP_NO BHI_NO PBRSB_NO GDS_NO RFDS_NO, ITS_NO
 		 */
-		c->arch_caps = 1ull << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13
-			| 1 << 14 | 1 << 15 | 1 << 20 | 1 << 24 | 1 << 26 | 1 << 27 | 1ull << 62;
+		c->arch_caps = 1ull << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 |
+			       1 << 13 | 1 << 14 | 1 << 15 | 1 << 20 | 1 << 24 | 1 << 26 | 1 << 27 |
+			       1ull << 62;
 	}
 
 	c->avx = has(word, W1C, 28);
@@ -456,21 +476,21 @@ static void compose(struct x86_cpuid *c, enum model m, const uint32_t word[NWORD
 	for (unsigned i = 0; i < ARRAY_LEN(features); i++)
 		if (has(word, features[i].word, features[i].bit))
 			c->cr4_mask |= features[i].cr4;
-	c->efer_mask = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE
-		| (x21a >> 8 & 1 ? X86_EFER_AUTOIBRS : 0);
+	c->efer_mask = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE |
+		       (x21a >> 8 & 1 ? X86_EFER_AUTOIBRS : 0);
 
 	put(c, 0, -1, max, vendor[0], vendor[2], vendor[1]);
-	/* number of APIC IDs, line size of CLFLUSH in 8 bytes; the CPU's own APIC ID is added later */
-	put(c, 1, -1, signature, (uint32_t)min_u64(1u << bits, 255) << 16 | 8 << 8, word[W1C] | 1u << 31,
-		word[W1D] | (c->ncpus > 1 ? 1u << 28 : 0));
+	/* number of APIC IDs, line size of CLFLUSH; the CPU's own APIC ID is added by the query */
+	put(c, 1, -1, signature, (uint32_t)min_u64(1u << bits, 255) << 16 | 8 << 8,
+		word[W1C] | 1u << 31, word[W1D] | (c->ncpus > 1 ? 1u << 28 : 0));
 	if (!c->amd)
 		put_caches_intel(c, h);
 	put(c, 6, -1, 1 << 2, 0, 0, 0); /* ARAT: the APIC timer never stops */
 	put(c, 7, 0, 2, word[W7B], word[W7C], x7d);
 	put(c, 7, 1, 0, 0, 0, 0);
 	put(c, 7, 2, 0, 0, 0, x72d);
-	put(c, 0xb, 0, 0, 1, 1 << 8, 0);                  /* threads of a core: 1 */
-	put(c, 0xb, 1, bits, c->ncpus, 2 << 8 | 1, 0);    /* CPUs of the socket */
+	put(c, 0xb, 0, 0, 1, 1 << 8, 0);               /* threads of a core: 1 */
+	put(c, 0xb, 1, bits, c->ncpus, 2 << 8 | 1, 0); /* CPUs of the socket */
 	put(c, 0xb, 2, 0, 0, 2, 0);
 	if (c->xsave) {
 		put(c, 0xd, 0, (uint32_t)c->xcr0_mask, c->xsave_size, c->xsave_size, 0);
@@ -532,28 +552,34 @@ int x86_cpuid_init(struct x86_cpuid *c, const char *model, unsigned ncpus, uint3
 
 	*c = (struct x86_cpuid){0};
 	if (!ncpus || ncpus > MAX_CPUS)
-		return err_set(e, EINVAL, "%u CPUs are not possible: choose 1 to %d", ncpus, MAX_CPUS);
+		return err_set(
+			e, EINVAL, "%u CPUs are not possible: choose 1 to %d", ncpus, MAX_CPUS);
 	/* the lower bound keeps 0x16's MHz and KVM's arithmetic sane */
 	if (tsc_khz < 100000)
 		return err_set(e, EINVAL, "a TSC of %" PRIu32 " kHz is not possible", tsc_khz);
 	host_read(&h);
 	if (missing(MODEL_V2, &h, lacks, sizeof lacks))
-		return err_set(e, ENOTSUP, "this host's CPU is too old for any CPU model: it lacks %s", lacks);
+		return err_set(e, ENOTSUP,
+			"this host's CPU is too old for any CPU model: it lacks %s", lacks);
 	if (!model) {
 		m = missing(MODEL_V3, &h, NULL, 0) ? MODEL_V2 : MODEL_V3;
 	} else {
 		for (m = MODEL_V2; strcmp(model_names[m], model); m++)
 			if (m == MODEL_HOST)
-				return err_set(e, EINVAL, "unknown CPU model '%.40s': choose x86-64-v2, "
-					"x86-64-v3 or host", model);
+				return err_set(e, EINVAL,
+					"unknown CPU model '%.40s': choose x86-64-v2, "
+					"x86-64-v3 or host",
+					model);
 		if (m == MODEL_V3 && missing(m, &h, lacks, sizeof lacks))
-			return err_set(e, ENOTSUP, "CPU model x86-64-v3 is not possible on this host, which "
-				"lacks %s: choose x86-64-v2 or host", lacks);
+			return err_set(e, ENOTSUP,
+				"CPU model x86-64-v3 is not possible on this host, which "
+				"lacks %s: choose x86-64-v2 or host",
+				lacks);
 	}
 	c->model = (uint8_t)m;
 	c->ncpus = ncpus;
 	c->tsc_khz = tsc_khz;
-	/* 64 TiB are enough and 46 bits are common, so that a named model is the same on most hosts */
+	/* 46 bits are 64 TiB and common, so that a named model is the same on most hosts */
 	c->maxphyaddr = (unsigned)min_u64(h.maxphyaddr, m == MODEL_HOST ? 48 : 46);
 	select_features(word, m, &h, m != MODEL_HOST || h.amd);
 	compose(c, m, word, m == MODEL_HOST ? &h : NULL, true);
@@ -567,7 +593,9 @@ void x86_cpuid_native(struct x86_cpuid *c, const struct x86_cpuid *like, uint32_
 	struct host h;
 
 	host_read(&h);
-	*c = (struct x86_cpuid){.model = like->model, .ncpus = like->ncpus, .tsc_khz = tsc_khz,
+	*c = (struct x86_cpuid){.model = like->model,
+		.ncpus = like->ncpus,
+		.tsc_khz = tsc_khz,
 		.maxphyaddr = like->maxphyaddr};
 	select_features(word, m, &h, h.amd);
 	compose(c, m, word, &h, false);
@@ -580,7 +608,8 @@ void x86_cpuid_query(const struct x86_cpuid *c, unsigned cpu, uint32_t leaf, uin
 	uint32_t apic_bit = apic_base >> 11 & 1 ? 0 : 1u << 9;
 
 	for (unsigned i = 0; i < c->n && !l; i++)
-		if (c->leaf[i].leaf == leaf && (!c->leaf[i].has_subleaf || c->leaf[i].subleaf == subleaf))
+		if (c->leaf[i].leaf == leaf &&
+			(!c->leaf[i].has_subleaf || c->leaf[i].subleaf == subleaf))
 			l = &c->leaf[i];
 	if (!l) {
 		/* Beyond the last leaf Intel repeats the last one; nobody misses that. */
@@ -665,7 +694,8 @@ uint32_t x86_host_tsc_khz(void)
 			khz = (uint32_t)((uint64_t)r[2] * r[1] / r[0] / 1000);
 	}
 	cpuid(1, 0, r);
-	if (!khz && r[2] >> 31) { /* a hypervisor may say, in VMware's leaf that KVM's users took over */
+	/* a hypervisor may say, in a leaf that VMware made and KVM's users took over */
+	if (!khz && r[2] >> 31) {
 		cpuid(0x40000000, 0, r);
 		if (r[0] >= 0x40000010 && r[0] < 0x40000100) {
 			cpuid(0x40000010, 0, r);

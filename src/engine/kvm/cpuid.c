@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The guest's CPUID under KVM: the model's features with the host's identity (x86_cpuid_native()),
- * cut down to what KVM_GET_SUPPORTED_CPUID has, plus everything that tells about speculation, which is
- * the host's affair and not the model's (Linux Documentation/virt/kvm/api.rst, cpuid.rst).
+ * cut down to what KVM_GET_SUPPORTED_CPUID has, plus everything that tells about speculation, which
+ * is the host's affair and not the model's (Linux Documentation/virt/kvm/api.rst, cpuid.rst).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,17 +31,13 @@ static const struct {
 } rule[] = {
 	{1, 0, 2, 1u << 21 | 1u << 31, 0}, /* x2APIC, hypervisor */
 	{1, 0, 3, 1u << 28 | 1u << 9, 0},  /* HT, APIC */
-	{7, 0, 1, 0, 0},
-	{7, 0, 2, 0, 0},
+	{7, 0, 1, 0, 0}, {7, 0, 2, 0, 0},
 	/* MD_CLEAR; IBRS and IBPB, STIBP, FLUSH_CMD, ARCH_CAPABILITIES, SSBD */
 	{7, 0, 3, 0, 1u << 10 | 1u << 26 | 1u << 27 | 1u << 28 | 1u << 29 | 1u << 31},
 	{7, 2, 3, 0, 0x3f}, /* PSFD IPRED_CTRL RRSBA_CTRL DDPD_U BHI_CTRL MCDT_NO */
-	{0xd, 0, 0, 0, 0},
-	{0xd, 1, 0, 0, 0},
-	{0x40000001, 0, 0, 0, 0},
+	{0xd, 0, 0, 0, 0}, {0xd, 1, 0, 0, 0}, {0x40000001, 0, 0, 0, 0},
 	{0x80000001, 0, 2, 1u << 1 | 1u << 22, 0}, /* CMP_LEGACY, TOPOEXT: leaves that we fill */
-	{0x80000001, 0, 3, 0, 0},
-	{0x80000007, 0, 3, 0, 0},
+	{0x80000001, 0, 3, 0, 0}, {0x80000007, 0, 3, 0, 0},
 	/* IBPB IBRS STIBP, always-on and preferred, SSBD VIRT_SSBD SSB_NO, PSFD BTC_NO IBPB_RET */
 	{0x80000008, 0, 1, 0, 0x7707d000},
 	/* AutoIBRS; VERW_CLEAR; SBPB IBPB_BRTYPE SRSO_NO SRSO_USER_KERNEL_NO */
@@ -57,8 +53,9 @@ static uint32_t *reg_of(struct kvm_cpuid_entry2 *k, unsigned reg)
 static struct kvm_cpuid_entry2 *entry(struct kvm_cpuid2 *set, uint32_t leaf, uint32_t subleaf)
 {
 	for (unsigned i = 0; i < set->nent; i++)
-		if (set->entries[i].function == leaf && (set->entries[i].index == subleaf
-				|| !(set->entries[i].flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX)))
+		if (set->entries[i].function == leaf &&
+			(set->entries[i].index == subleaf ||
+				!(set->entries[i].flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX)))
 			return &set->entries[i];
 	return NULL;
 }
@@ -79,8 +76,8 @@ static void cut_down(struct kvm_cpuid2 *ours, struct kvm_cpuid2 *kvm, bool tsc_d
 		want = *p;
 		*p = (want & (have | keep)) | (have & rule[i].theirs);
 		if (want & ~*p)
-			log_debug("kvm", "KVM has no CPUID.%x.%x.%c bits %x", rule[i].leaf, rule[i].subleaf,
-				"abcd"[rule[i].reg], want & ~*p);
+			log_debug("kvm", "KVM has no CPUID.%x.%x.%c bits %x", rule[i].leaf,
+				rule[i].subleaf, "abcd"[rule[i].reg], want & ~*p);
 	}
 }
 
@@ -105,9 +102,13 @@ int kvm_cpuid_set(struct engine_cpu *c, struct err *e)
 
 		/* KVM puts in what depends on CR4, XCR0 and the APIC base; 0x800: APIC enabled */
 		x86_cpuid_query(native, c->id, l->leaf, l->subleaf, 0, 0x800, native->xcr0_mask, r);
-		*k = (struct kvm_cpuid_entry2){.function = l->leaf, .index = l->subleaf,
+		*k = (struct kvm_cpuid_entry2){.function = l->leaf,
+			.index = l->subleaf,
 			.flags = l->has_subleaf ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
-			.eax = r[0], .ebx = r[1], .ecx = r[2], .edx = r[3]};
+			.eax = r[0],
+			.ebx = r[1],
+			.ecx = r[2],
+			.edx = r[3]};
 	}
 	cut_down(set, &kvm->set, c->vm->tsc_deadline);
 	c->xsave = entry(set, 1, 0)->ecx >> 26 & 1;

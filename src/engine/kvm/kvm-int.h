@@ -15,13 +15,21 @@ enum { KVM_IOAPIC_PINS = 24, KVM_CPUS = 254, KVM_CPUID_ENTRIES = 256 };
 
 /* What made a vCPU leave the guest, for husk stats. */
 enum kvm_count {
-	KVM_N_RUN, KVM_N_IO, KVM_N_MMIO, KVM_N_EOI, KVM_N_WINDOW, KVM_N_SIGNAL, KVM_N_OTHER, KVM_NCOUNT
+	KVM_N_RUN,
+	KVM_N_IO,
+	KVM_N_MMIO,
+	KVM_N_EOI,
+	KVM_N_WINDOW,
+	KVM_N_SIGNAL,
+	KVM_N_OTHER,
+	KVM_NCOUNT
 };
 
 /* The kernel's structures that end in an array, with room for n elements. */
 union kvm_cpuid_buf {
 	struct kvm_cpuid2 set;
-	uint8_t room[sizeof(struct kvm_cpuid2) + KVM_CPUID_ENTRIES * sizeof(struct kvm_cpuid_entry2)];
+	uint8_t room[sizeof(struct kvm_cpuid2) +
+		     KVM_CPUID_ENTRIES * sizeof(struct kvm_cpuid_entry2)];
 };
 union kvm_msr_buf { /* one MSR */
 	struct kvm_msrs list;

@@ -11,8 +11,9 @@
  *	vCPU: immediate_exit = 0; in_guest = 1; look at flags; KVM_RUN
  *	else: flag = 1; immediate_exit = 1; if (in_guest) signal
  *
- * The signal has a handler that does nothing and is open all the time. (The older way, blocked but
- * in KVM_RUN by KVM_SET_SIGNAL_MASK, needs two more system calls per stop to take it from the queue.)
+ * The signal has a handler that does nothing and is open all the time. (The older way, open only
+ * within KVM_RUN by KVM_SET_SIGNAL_MASK, needs two more system calls per stop to take it from the
+ * queue.)
  *
  * A port or device access is finished by the next KVM_RUN, even one with immediate_exit set. So
  * run() leaves only after a KVM_RUN that was interrupted: then registers are complete.
@@ -39,10 +40,11 @@ const int kvm_syscalls[] = {SYS_ioctl, SYS_tgkill, SYS_gettid, SYS_getpid, SYS_r
 	SYS_rt_sigreturn, SYS_futex, SYS_munmap, SYS_close, -1};
 
 const unsigned long kvm_ioctls[] = {KVM_RUN, KVM_INTERRUPT, KVM_NMI, KVM_SIGNAL_MSI,
-	KVM_SET_GSI_ROUTING, KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS, KVM_SET_SREGS, KVM_GET_XSAVE,
-	KVM_SET_XSAVE, KVM_GET_XCRS, KVM_SET_XCRS, KVM_GET_MSRS, KVM_SET_MSRS, KVM_GET_DEBUGREGS,
-	KVM_SET_DEBUGREGS, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, KVM_GET_MP_STATE, KVM_SET_MP_STATE,
-	KVM_SET_LAPIC, KVM_GET_DEVICE_ATTR, KVM_SET_DEVICE_ATTR, KVM_HAS_DEVICE_ATTR, 0};
+	KVM_SET_GSI_ROUTING, KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS, KVM_SET_SREGS,
+	KVM_GET_XSAVE, KVM_SET_XSAVE, KVM_GET_XCRS, KVM_SET_XCRS, KVM_GET_MSRS, KVM_SET_MSRS,
+	KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS,
+	KVM_GET_MP_STATE, KVM_SET_MP_STATE, KVM_SET_LAPIC, KVM_GET_DEVICE_ATTR, KVM_SET_DEVICE_ATTR,
+	KVM_HAS_DEVICE_ATTR, 0};
 
 static int kick_signal(void)
 {
@@ -60,20 +62,27 @@ int kvm_open(struct err *e)
 		int cap;
 		const char *name;
 	} need[] = {
-		{KVM_CAP_USER_MEMORY, "user memory"}, {KVM_CAP_EXT_CPUID, "CPUID"},
+		{KVM_CAP_USER_MEMORY, "user memory"},
+		{KVM_CAP_EXT_CPUID, "CPUID"},
 		{KVM_CAP_SPLIT_IRQCHIP, "split irqchip (Linux 4.4)"},
-		{KVM_CAP_IMMEDIATE_EXIT, "immediate exit (Linux 4.12)"}, {KVM_CAP_SIGNAL_MSI, "MSI"},
-		{KVM_CAP_IRQ_ROUTING, "interrupt routing"}, {KVM_CAP_MP_STATE, "MP state"},
-		{KVM_CAP_VCPU_EVENTS, "vCPU events"}, {KVM_CAP_DEBUGREGS, "debug registers"},
+		{KVM_CAP_IMMEDIATE_EXIT, "immediate exit (Linux 4.12)"},
+		{KVM_CAP_SIGNAL_MSI, "MSI"},
+		{KVM_CAP_IRQ_ROUTING, "interrupt routing"},
+		{KVM_CAP_MP_STATE, "MP state"},
+		{KVM_CAP_VCPU_EVENTS, "vCPU events"},
+		{KVM_CAP_DEBUGREGS, "debug registers"},
 	};
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC), version;
 
 	if (fd < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO))
-		return err_set(e, errno, "there is no /dev/kvm: virtualization is off in the firmware, the "
+		return err_set(e, errno,
+			"there is no /dev/kvm: virtualization is off in the firmware, the "
 			"kvm module is not loaded, or this is a container or a VM without it");
 	if (fd < 0 && (errno == EACCES || errno == EPERM))
-		return err_set(e, errno, "no permission to open /dev/kvm: join its group "
-			"(sudo usermod -aG kvm $USER, then log in again) or, in a container, hand it in");
+		return err_set(e, errno,
+			"no permission to open /dev/kvm: join its group "
+			"(sudo usermod -aG kvm $USER, then log in again) or, in a container, hand "
+			"it in");
 	if (fd < 0)
 		return err_set(e, errno, "cannot open /dev/kvm: %s", strerror(errno));
 	version = ioctl(fd, KVM_GET_API_VERSION, 0);
@@ -85,7 +94,8 @@ int kvm_open(struct err *e)
 	for (unsigned i = 0; i < ARRAY_LEN(need); i++)
 		if (ioctl(fd, KVM_CHECK_EXTENSION, need[i].cap) <= 0) {
 			close(fd);
-			return err_set(e, ENOTSUP, "this host's KVM is too old: it lacks %s", need[i].name);
+			return err_set(e, ENOTSUP, "this host's KVM is too old: it lacks %s",
+				need[i].name);
 		}
 	return fd;
 }
@@ -120,14 +130,17 @@ static int vm_setup(struct engine_vm *vm, struct err *e)
 	/* Intel's real mode needs the two; others take and ignore them, or do not know them. */
 	if (ioctl(vm->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity) && errno != ENOTTY)
 		return err_set(e, errno, "KVM_SET_IDENTITY_MAP_ADDR: %s", strerror(errno));
-	if (ioctl(vm->vm, KVM_SET_TSS_ADDR, (unsigned long)(KVM_HOLE_BASE + MEM_PAGE)) && errno != ENOTTY)
+	if (ioctl(vm->vm, KVM_SET_TSS_ADDR, (unsigned long)(KVM_HOLE_BASE + MEM_PAGE)) &&
+		errno != ENOTTY)
 		return err_set(e, errno, "KVM_SET_TSS_ADDR: %s", strerror(errno));
 	if (ioctl(vm->vm, KVM_ENABLE_CAP, &split))
 		return err_set(e, errno, "KVM cannot split the irqchip: %s", strerror(errno));
 	for (unsigned i = 0; i < vm->mem->nregions; i++) {
 		const struct mem_region *r = &vm->mem->region[i];
-		struct kvm_userspace_memory_region slot = {.slot = i, .guest_phys_addr = r->gpa,
-			.memory_size = r->len, .userspace_addr = (uintptr_t)r->host};
+		struct kvm_userspace_memory_region slot = {.slot = i,
+			.guest_phys_addr = r->gpa,
+			.memory_size = r->len,
+			.userspace_addr = (uintptr_t)r->host};
 
 		if (ioctl(vm->vm, KVM_SET_USER_MEMORY_REGION, &slot))
 			return err_set(e, errno, "KVM refuses %llu MiB of guest memory: %s",
@@ -261,17 +274,17 @@ static void kvm_nmi(struct engine_cpu *c)
 }
 
 /*
- * KVM tells the end of an interrupt only for vectors that it finds among level-triggered messages in
- * its routing table, pins 0 to 23: it expects to see the IOAPIC's redirection table there. We see
- * messages only, so the table holds the last 24 different ones, which is as many as the IOAPIC has
- * pins. One too many costs an exit at its EOI.
+ * KVM tells the end of an interrupt only for vectors that it finds among level-triggered messages
+ * in its routing table, pins 0 to 23: it expects to see the IOAPIC's redirection table there. We
+ * see messages only, so the table holds the last 24 different ones, which is as many as the IOAPIC
+ * has pins. One too many costs an exit at its EOI.
  */
 static int route_add(struct engine_vm *vm, uint64_t addr, uint32_t data)
 {
 	union {
 		struct kvm_irq_routing list;
-		uint8_t room[sizeof(struct kvm_irq_routing)
-			+ KVM_IOAPIC_PINS * sizeof(struct kvm_irq_routing_entry)];
+		uint8_t room[sizeof(struct kvm_irq_routing) +
+			     KVM_IOAPIC_PINS * sizeof(struct kvm_irq_routing_entry)];
 	} table = {.list.nr = 0};
 	unsigned oldest = 0;
 
@@ -288,18 +301,19 @@ static int route_add(struct engine_vm *vm, uint64_t addr, uint32_t data)
 	vm->route[oldest].used = ++vm->route_clock;
 	for (unsigned i = 0; i < KVM_IOAPIC_PINS; i++)
 		if (vm->route[i].used)
-			table.list.entries[table.list.nr++] = (struct kvm_irq_routing_entry){.gsi = i,
-				.type = KVM_IRQ_ROUTING_MSI,
-				.u.msi = {.address_lo = (uint32_t)vm->route[i].addr,
-					.address_hi = (uint32_t)(vm->route[i].addr >> 32),
-					.data = vm->route[i].data}};
+			table.list.entries[table.list.nr++] =
+				(struct kvm_irq_routing_entry){.gsi = i,
+					.type = KVM_IRQ_ROUTING_MSI,
+					.u.msi = {.address_lo = (uint32_t)vm->route[i].addr,
+						.address_hi = (uint32_t)(vm->route[i].addr >> 32),
+						.data = vm->route[i].data}};
 	return ioctl(vm->vm, KVM_SET_GSI_ROUTING, &table) ? -errno : 0;
 }
 
 static int kvm_msi(struct engine_vm *vm, uint64_t addr, uint32_t data)
 {
-	struct kvm_msi msi = {.address_lo = (uint32_t)addr, .address_hi = (uint32_t)(addr >> 32),
-		.data = data};
+	struct kvm_msi msi = {
+		.address_lo = (uint32_t)addr, .address_hi = (uint32_t)(addr >> 32), .data = data};
 	int rc = 0;
 
 	atomic_fetch_add_explicit(&vm->msis, 1, memory_order_relaxed);
@@ -331,10 +345,11 @@ static void fail(struct engine_cpu *c, const char *fmt, ...)
 	if (ioctl(c->fd, KVM_GET_REGS, &r) || ioctl(c->fd, KVM_GET_SREGS, &s))
 		return;
 	snprintf(c->error + at, sizeof c->error - at,
-		" (vCPU %u at %x:%llx, flags %llx, ss %x, cr0 %llx cr2 %llx cr3 %llx cr4 %llx efer %llx, "
+		" (vCPU %u at %x:%llx, flags %llx, ss %x, cr0 %llx cr2 %llx cr3 %llx cr4 %llx efer "
+		"%llx, "
 		"rax %llx rbx %llx rcx %llx rdx %llx rsi %llx rdi %llx rsp %llx rbp %llx)",
-		c->id, s.cs.selector, r.rip, r.rflags, s.ss.selector, s.cr0, s.cr2, s.cr3, s.cr4, s.efer,
-		r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rsp, r.rbp);
+		c->id, s.cs.selector, r.rip, r.rflags, s.ss.selector, s.cr0, s.cr2, s.cr3, s.cr4,
+		s.efer, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rsp, r.rbp);
 }
 
 static void fail_internal(struct engine_cpu *c)
@@ -347,13 +362,13 @@ static void fail_internal(struct engine_cpu *c)
 		fail(c, "KVM has an internal error %u", run->internal.suberror);
 		return;
 	}
-	if (run->emulation_failure.ndata >= 3
-			&& run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES)
+	if (run->emulation_failure.ndata >= 3 &&
+		run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES)
 		for (unsigned i = 0; i < run->emulation_failure.insn_size && i < 15; i++)
 			at += (size_t)snprintf(bytes + at, sizeof bytes - at, " %02x",
 				run->emulation_failure.insn_bytes[i]);
-	fail(c, "KVM cannot emulate an instruction%s%s: try --engine interp", at ? " with bytes" : "",
-		bytes);
+	fail(c, "KVM cannot emulate an instruction%s%s: try --engine interp",
+		at ? " with bytes" : "", bytes);
 }
 
 static uint64_t get_le(const uint8_t *p, unsigned len)
@@ -407,8 +422,8 @@ static void inject(struct engine_cpu *c)
 	if (atomic_exchange(&c->nmi, false))
 		ioctl(c->fd, KVM_NMI, 0);
 	/*
-	 * KVM looks at LINT0 of this CPU's APIC (ExtINT and not masked, as it is after reset on CPU 0)
-	 * and at IF before it says that it is ready.
+	 * KVM looks at LINT0 of this CPU's APIC (ExtINT and not masked, as it is after reset on CPU
+	 * 0) and at IF before it says that it is ready.
 	 */
 	if (run->ready_for_interrupt_injection && (c->extint >= 0 || atomic_load(&c->intr))) {
 		if (c->extint < 0)
@@ -506,7 +521,9 @@ static enum cpu_stop kvm_run(struct engine_cpu *c)
 			fail_internal(c);
 			return CPU_FAILED;
 		default:
-			fail(c, "KVM leaves the guest for a reason we do not know: %u, hardware %llu",
+			fail(c,
+				"KVM leaves the guest for a reason we do not know: %u, hardware "
+				"%llu",
 				run->exit_reason, run->hw.hardware_exit_reason);
 			return CPU_FAILED;
 		}
@@ -528,10 +545,13 @@ static void kvm_code_changed(struct engine_vm *vm, uint64_t gpa, uint64_t len)
 
 static size_t kvm_stats(struct engine_vm *vm, char *buf, size_t len)
 {
-	static const char *const name[KVM_NCOUNT] = {[KVM_N_RUN] = "kvm-exits", [KVM_N_IO] = "kvm-exits-io",
-		[KVM_N_MMIO] = "kvm-exits-mmio", [KVM_N_EOI] = "kvm-exits-eoi",
-		[KVM_N_WINDOW] = "kvm-exits-window", [KVM_N_SIGNAL] = "kvm-exits-signal",
-		[KVM_N_OTHER] = "kvm-exits-other"};
+	static const char *const name[KVM_NCOUNT] = {[KVM_N_RUN] = "exits",
+		[KVM_N_IO] = "exits_io",
+		[KVM_N_MMIO] = "exits_mmio",
+		[KVM_N_EOI] = "exits_eoi",
+		[KVM_N_WINDOW] = "exits_interrupt_window",
+		[KVM_N_SIGNAL] = "exits_signal",
+		[KVM_N_OTHER] = "exits_other"};
 	size_t at = 0;
 
 	for (unsigned n = 0; n <= KVM_NCOUNT; n++) {
@@ -539,11 +559,12 @@ static size_t kvm_stats(struct engine_vm *vm, char *buf, size_t len)
 
 		for (unsigned i = 0; n < KVM_NCOUNT && i < KVM_CPUS; i++)
 			if (vm->cpu[i])
-				v += atomic_load_explicit(&vm->cpu[i]->count[n], memory_order_relaxed);
-		at += (size_t)snprintf(at < len ? buf + at : NULL, at < len ? len - at : 0, "%s %llu\n",
-			n < KVM_NCOUNT ? name[n] : "kvm-msis", (unsigned long long)v);
+				v += atomic_load_explicit(
+					&vm->cpu[i]->count[n], memory_order_relaxed);
+		at += (size_t)snprintf(at < len ? buf + at : NULL, at < len ? len - at : 0,
+			"%s %llu\n", n < KVM_NCOUNT ? name[n] : "messages", (unsigned long long)v);
 	}
-	return min_u64(at, len);
+	return at < len ? at : len ? len - 1 : 0;
 }
 
 const struct cpu_engine engine_kvm = {

@@ -17,8 +17,8 @@ extern const int kvm_syscalls[];
 extern const unsigned long kvm_ioctls[];
 
 /*
- * KVM takes 4 pages of guest physical addresses for itself on Intel hosts (an identity map and a TSS
- * for real mode). The board must not put anything there.
+ * KVM takes 4 pages of guest physical addresses for itself on Intel hosts (an identity map and a
+ * TSS for real mode). The board must not put anything there.
  */
 #define KVM_HOLE_BASE 0xfffbc000u
 #define KVM_HOLE_SIZE 0x4000u

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Does KVM work here? That /dev/kvm opens says little: nested in a VM without hardware support it may
- * be emulated (PVM, for one), a thousand times slower in guest kernels and unable to do some
+ * Does KVM work here? That /dev/kvm opens says little: nested in a VM without hardware support it
+ * may be emulated (PVM, for one), a thousand times slower in guest kernels and unable to do some
  * instructions at all. So a child process runs a small ring-0 program in a guest, with page tables,
- * stack, memory and one CMPXCHG16B, for milliseconds at most, and tells through shared memory how far
- * it came and how much CPU time it took. A child, since a vCPU that hangs can be killed then.
+ * stack, memory and one CMPXCHG16B, for milliseconds at most, and tells through shared memory how
+ * far it came and how much CPU time it took. A child, since a vCPU that hangs can be killed then.
  */
 #include <assert.h>
 #include <errno.h>
@@ -25,15 +25,22 @@
 #include "engine/kvm/kvm.h"
 
 enum {
-	SETUP_MS = 2000, /* creating a VM waits for RCU in the host's kernel, longer on busy hosts */
+	SETUP_MS = 2000, /* creating a VM waits for the host kernel's RCU, longer on busy hosts */
 	RUN_MS = 30,
-	LOOP_INSNS = 8,  /* per turn of the loops below */
-	/* Emulation does a few thousand instructions per ms, interp tens of thousands, hardware millions. */
+	LOOP_INSNS = 8, /* per turn of the loops below */
+	/* emulated: a few thousand instructions per ms; interp: tens of thousands; real: millions */
 	USABLE_PER_MS = 10000,
 };
 
 /* The guest's memory: 2 MiB identity mapped by one large page. */
-enum { GUEST_SIZE = 2 << 20, CODE = 0x1000, PML4 = 0x2000, PDPT = 0x3000, PD = 0x4000, STACK = 0x8000 };
+enum {
+	GUEST_SIZE = 2 << 20,
+	CODE = 0x1000,
+	PML4 = 0x2000,
+	PDPT = 0x3000,
+	PD = 0x4000,
+	STACK = 0x8000
+};
 #define RESULT 0x9000
 
 struct result { /* at RESULT, and read by the parent */
@@ -42,11 +49,14 @@ struct result { /* at RESULT, and read by the parent */
 	uint32_t pad[3];
 	uint64_t pair[2]; /* aligned to 16 */
 };
-static_assert(offsetof(struct result, phase) == 16 && offsetof(struct result, pair) == 32, "the code");
+static_assert(
+	offsetof(struct result, phase) == 16 && offsetof(struct result, pair) == 32, "the code");
 
-#define STRING(x) STRING_(x)
+#define STRING(x)  STRING_(x)
 #define STRING_(x) #x
-__asm__(".pushsection .rodata\n"
+/* clang-format off */
+__asm__(
+	".pushsection .rodata\n"
 	"husk_probe_code:\n"
 	"	mov $" STRING(RESULT) ", %edi\n"
 	"	mov $500, %esi\n"
@@ -79,6 +89,7 @@ __asm__(".pushsection .rodata\n"
 	"	jmp 3b\n"
 	"husk_probe_code_end:\n"
 	".popsection\n");
+/* clang-format on */
 extern const uint8_t husk_probe_code[], husk_probe_code_end[];
 
 /* What the child tells, in shared memory beside the guest's. */
@@ -100,8 +111,14 @@ static uint64_t cpu_ns(void)
 
 static struct kvm_segment flat(uint16_t sel, uint8_t type, uint8_t s, uint8_t l)
 {
-	return (struct kvm_segment){.limit = 0xffffffff, .selector = sel, .type = type, .present = 1,
-		.s = s, .l = l, .db = !l, .g = 1};
+	return (struct kvm_segment){.limit = 0xffffffff,
+		.selector = sel,
+		.type = type,
+		.present = 1,
+		.s = s,
+		.l = l,
+		.db = !l,
+		.g = 1};
 }
 
 static int long_mode(int cpu)
@@ -125,8 +142,8 @@ static int long_mode(int cpu)
 static void child(int kvm, uint8_t *guest, volatile struct report *rep, int fd)
 {
 	union kvm_cpuid_buf cpuid;
-	struct kvm_userspace_memory_region slot = {.memory_size = GUEST_SIZE,
-		.userspace_addr = (uintptr_t)guest};
+	struct kvm_userspace_memory_region slot = {
+		.memory_size = GUEST_SIZE, .userspace_addr = (uintptr_t)guest};
 	struct kvm_run *run = MAP_FAILED;
 	int vm, cpu = -1, size;
 
@@ -145,7 +162,8 @@ static void child(int kvm, uint8_t *guest, volatile struct report *rep, int fd)
 	if (run == MAP_FAILED)
 		goto fail;
 	rep->failed = "setting up a vCPU";
-	if (kvm_supported_cpuid(kvm, &cpuid) || ioctl(cpu, KVM_SET_CPUID2, &cpuid) || long_mode(cpu))
+	if (kvm_supported_cpuid(kvm, &cpuid) || ioctl(cpu, KVM_SET_CPUID2, &cpuid) ||
+		long_mode(cpu))
 		goto fail;
 	rep->failed = "entering the guest";
 	rep->cpu_start = cpu_ns();
@@ -199,8 +217,8 @@ static void reap(pid_t pid, struct rusage *ru)
 
 static uint64_t rusage_ns(const struct rusage *ru)
 {
-	return (uint64_t)(ru->ru_utime.tv_sec + ru->ru_stime.tv_sec) * 1000000000u
-		+ (uint64_t)(ru->ru_utime.tv_usec + ru->ru_stime.tv_usec) * 1000u;
+	return (uint64_t)(ru->ru_utime.tv_sec + ru->ru_stime.tv_sec) * 1000000000u +
+	       (uint64_t)(ru->ru_utime.tv_usec + ru->ru_stime.tv_usec) * 1000u;
 }
 
 /* The words. rate: instructions per ms of CPU time. */
@@ -211,23 +229,31 @@ static int judge(const volatile struct report *rep, const volatile struct result
 
 	if (!started) {
 		if (rep->failed && rep->code)
-			snprintf(why, len, "/dev/kvm opens, but %s fails: %s", rep->failed, strerror(rep->code));
+			snprintf(why, len, "/dev/kvm opens, but %s fails: %s", rep->failed,
+				strerror(rep->code));
 		else
-			snprintf(why, len, "/dev/kvm opens, but a small VM is not ready within %d ms", SETUP_MS);
+			snprintf(why, len,
+				"/dev/kvm opens, but a small VM is not ready within %d ms",
+				SETUP_MS);
 		return -EIO;
 	}
 	if (rate < USABLE_PER_MS)
-		snprintf(slow, sizeof slow, "emulates guest kernel code (%llu instructions per ms, not "
-			"hundreds of thousands; nested, PVM?)", (unsigned long long)rate);
+		snprintf(slow, sizeof slow,
+			"emulates guest kernel code (%llu instructions per ms, not "
+			"hundreds of thousands; nested, PVM?)",
+			(unsigned long long)rate);
 	if (rep->code) {
-		snprintf(why, len, "/dev/kvm opens, but %s fails: %s", rep->failed, strerror(rep->code));
+		snprintf(why, len, "/dev/kvm opens, but %s fails: %s", rep->failed,
+			strerror(rep->code));
 		return -EIO;
 	}
 	if (rep->exit == KVM_EXIT_INTERNAL_ERROR || rep->exit == KVM_EXIT_FAIL_ENTRY) {
 		snprintf(why, len, "%s%sdies %s with %s %u", slow, *slow ? " and " : "",
-			res->phase == 1 ? "on CMPXCHG16B" : res->phase == 0 ? "in the first instructions"
-				: "in a loop",
-			rep->exit == KVM_EXIT_INTERNAL_ERROR ? "KVM internal error" : "a failed entry, exit",
+			res->phase == 1   ? "on CMPXCHG16B"
+			: res->phase == 0 ? "in the first instructions"
+					  : "in a loop",
+			rep->exit == KVM_EXIT_INTERNAL_ERROR ? "KVM internal error"
+							     : "a failed entry, exit",
 			rep->exit == KVM_EXIT_INTERNAL_ERROR ? rep->suberror : rep->exit);
 		return -EIO;
 	}
@@ -236,15 +262,19 @@ static int judge(const volatile struct report *rep, const volatile struct result
 		return -ENOTSUP;
 	}
 	if (!rep->exit) {
-		snprintf(why, len, "a test of %d ms does not end (%llu instructions per ms): busy host?",
+		snprintf(why, len,
+			"a test of %d ms does not end (%llu instructions per ms): busy host?",
 			RUN_MS, (unsigned long long)rate);
 		return -ETIME;
 	}
-	if (rep->exit != KVM_EXIT_HLT || res->phase != 3 || res->pair[0] != 5 || res->pair[1] != 7) {
-		snprintf(why, len, "runs a small test wrongly (exit %u in phase %u)", rep->exit, res->phase);
+	if (rep->exit != KVM_EXIT_HLT || res->phase != 3 || res->pair[0] != 5 ||
+		res->pair[1] != 7) {
+		snprintf(why, len, "runs a small test wrongly (exit %u in phase %u)", rep->exit,
+			res->phase);
 		return -EIO;
 	}
-	snprintf(why, len, "works (%llu instructions per ms in a small test)", (unsigned long long)rate);
+	snprintf(why, len, "works (%llu instructions per ms in a small test)",
+		(unsigned long long)rate);
 	return 0;
 }
 
@@ -264,7 +294,8 @@ int kvm_probe(char *why, size_t len)
 		snprintf(why, len, "%s", e.text);
 		return kvm;
 	}
-	guest = mmap(NULL, GUEST_SIZE + MEM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	guest = mmap(NULL, GUEST_SIZE + MEM_PAGE, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (guest == MAP_FAILED || pipe(ends)) {
 		rc = -errno;
 		snprintf(why, len, "cannot be tried: %s", strerror(-rc));

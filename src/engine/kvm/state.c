@@ -23,27 +23,53 @@ static const struct {
 	uint16_t at;
 	bool optional;
 } msrs[] = {
+/* clang-format off */
 #define MSR(n, field, opt) {n, offsetof(struct x86_state, field), opt}
-	MSR(0xc0000081, star, false), MSR(0xc0000082, lstar, false), MSR(0xc0000083, cstar, false),
-	MSR(0xc0000084, sfmask, false), MSR(0xc0000102, kernel_gs_base, false),
-	MSR(0x174, sysenter_cs, false), MSR(0x175, sysenter_esp, false),
-	MSR(0x176, sysenter_eip, false), MSR(0x277, pat, false), MSR(0x1a0, misc_enable, true),
-	MSR(0xc0000103, tsc_aux, true), MSR(0x48, spec_ctrl, true), MSR(0x3b, tsc_adjust, true),
+/* clang-format on */
+	MSR(0xc0000081, star, false),
+	MSR(0xc0000082, lstar, false),
+	MSR(0xc0000083, cstar, false),
+	MSR(0xc0000084, sfmask, false),
+	MSR(0xc0000102, kernel_gs_base, false),
+	MSR(0x174, sysenter_cs, false),
+	MSR(0x175, sysenter_esp, false),
+	MSR(0x176, sysenter_eip, false),
+	MSR(0x277, pat, false),
+	MSR(0x1a0, misc_enable, true),
+	MSR(0xc0000103, tsc_aux, true),
+	MSR(0x48, spec_ctrl, true),
+	MSR(0x3b, tsc_adjust, true),
 	MSR(0x2ff, mtrr_def, true),
-	MSR(0x200, mtrr_base[0], true), MSR(0x201, mtrr_mask[0], true),
-	MSR(0x202, mtrr_base[1], true), MSR(0x203, mtrr_mask[1], true),
-	MSR(0x204, mtrr_base[2], true), MSR(0x205, mtrr_mask[2], true),
-	MSR(0x206, mtrr_base[3], true), MSR(0x207, mtrr_mask[3], true),
-	MSR(0x208, mtrr_base[4], true), MSR(0x209, mtrr_mask[4], true),
-	MSR(0x20a, mtrr_base[5], true), MSR(0x20b, mtrr_mask[5], true),
-	MSR(0x20c, mtrr_base[6], true), MSR(0x20d, mtrr_mask[6], true),
-	MSR(0x20e, mtrr_base[7], true), MSR(0x20f, mtrr_mask[7], true),
-	MSR(0x250, mtrr_fix[0], true), MSR(0x258, mtrr_fix[1], true), MSR(0x259, mtrr_fix[2], true),
-	MSR(0x268, mtrr_fix[3], true), MSR(0x269, mtrr_fix[4], true), MSR(0x26a, mtrr_fix[5], true),
-	MSR(0x26b, mtrr_fix[6], true), MSR(0x26c, mtrr_fix[7], true), MSR(0x26d, mtrr_fix[8], true),
-	MSR(0x26e, mtrr_fix[9], true), MSR(0x26f, mtrr_fix[10], true),
+	MSR(0x200, mtrr_base[0], true),
+	MSR(0x201, mtrr_mask[0], true),
+	MSR(0x202, mtrr_base[1], true),
+	MSR(0x203, mtrr_mask[1], true),
+	MSR(0x204, mtrr_base[2], true),
+	MSR(0x205, mtrr_mask[2], true),
+	MSR(0x206, mtrr_base[3], true),
+	MSR(0x207, mtrr_mask[3], true),
+	MSR(0x208, mtrr_base[4], true),
+	MSR(0x209, mtrr_mask[4], true),
+	MSR(0x20a, mtrr_base[5], true),
+	MSR(0x20b, mtrr_mask[5], true),
+	MSR(0x20c, mtrr_base[6], true),
+	MSR(0x20d, mtrr_mask[6], true),
+	MSR(0x20e, mtrr_base[7], true),
+	MSR(0x20f, mtrr_mask[7], true),
+	MSR(0x250, mtrr_fix[0], true),
+	MSR(0x258, mtrr_fix[1], true),
+	MSR(0x259, mtrr_fix[2], true),
+	MSR(0x268, mtrr_fix[3], true),
+	MSR(0x269, mtrr_fix[4], true),
+	MSR(0x26a, mtrr_fix[5], true),
+	MSR(0x26b, mtrr_fix[6], true),
+	MSR(0x26c, mtrr_fix[7], true),
+	MSR(0x26d, mtrr_fix[8], true),
+	MSR(0x26e, mtrr_fix[9], true),
+	MSR(0x26f, mtrr_fix[10], true),
 	/* last: KVM starts to write guest memory when it gets them */
-	MSR(0x4b564d00, kvm_wall_clock, true), MSR(0x4b564d01, kvm_system_time, true),
+	MSR(0x4b564d00, kvm_wall_clock, true),
+	MSR(0x4b564d01, kvm_system_time, true),
 #undef MSR
 };
 static_assert(X86_NMTRR_VAR == 8 && X86_NMTRR_FIX == 11, "the list above");
@@ -86,7 +112,8 @@ static int msrs_set(struct engine_cpu *c, const struct x86_state *s, struct err 
 		uint64_t v = get_u64((const char *)s + msrs[i].at);
 
 		if (!kvm_msr_put(c->fd, msrs[i].msr, v) && !msrs[i].optional)
-			return err_set(e, EINVAL, "KVM refuses to set MSR 0x%x to 0x%" PRIx64, msrs[i].msr, v);
+			return err_set(e, EINVAL, "KVM refuses to set MSR 0x%x to 0x%" PRIx64,
+				msrs[i].msr, v);
 	}
 	return 0;
 }
@@ -94,8 +121,8 @@ static int msrs_set(struct engine_cpu *c, const struct x86_state *s, struct err 
 /* The exact offset from the host's TSC where KVM tells it (Linux 5.16), else as read. */
 static bool tsc_attr(struct engine_cpu *c, unsigned long request, uint64_t *offset)
 {
-	struct kvm_device_attr a = {.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET,
-		.addr = (uintptr_t)offset};
+	struct kvm_device_attr a = {
+		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)offset};
 
 	return !ioctl(c->fd, request, &a);
 }
@@ -120,12 +147,20 @@ static struct kvm_segment seg_to_kvm(const struct x86_seg *s)
 {
 	uint16_t a = s->attr;
 
-	return (struct kvm_segment){.base = s->base, .limit = s->limit, .selector = s->sel,
+	return (struct kvm_segment){.base = s->base,
+		.limit = s->limit,
+		.selector = s->sel,
 		/* Intel's VM entry wants code and data segments to be marked as accessed */
-		.type = (uint8_t)((a & X86_SEG_TYPE) | (a & X86_SEG_S && a & X86_SEG_P ? X86_SEG_ACCESSED : 0)),
-		.s = !!(a & X86_SEG_S), .dpl = a >> 5 & 3, .present = !!(a & X86_SEG_P),
-		.avl = !!(a & X86_SEG_AVL), .l = !!(a & X86_SEG_L), .db = !!(a & X86_SEG_DB),
-		.g = !!(a & X86_SEG_G), .unusable = !(a & X86_SEG_P)};
+		.type = (uint8_t)((a & X86_SEG_TYPE) |
+				  (a & X86_SEG_S && a & X86_SEG_P ? X86_SEG_ACCESSED : 0)),
+		.s = !!(a & X86_SEG_S),
+		.dpl = a >> 5 & 3,
+		.present = !!(a & X86_SEG_P),
+		.avl = !!(a & X86_SEG_AVL),
+		.l = !!(a & X86_SEG_L),
+		.db = !!(a & X86_SEG_DB),
+		.g = !!(a & X86_SEG_G),
+		.unusable = !(a & X86_SEG_P)};
 }
 
 static struct x86_seg seg_from_kvm(const struct kvm_segment *k)
@@ -134,8 +169,8 @@ static struct x86_seg seg_from_kvm(const struct kvm_segment *k)
 
 	s.attr = (uint16_t)(k->dpl << 5); /* also of a null SS: it is the CPL */
 	if (!k->unusable && k->present)
-		s.attr = (uint16_t)(s.attr | k->type | k->s << 4 | X86_SEG_P | k->avl << 12 | k->l << 13
-			| k->db << 14 | k->g << 15);
+		s.attr = (uint16_t)(s.attr | k->type | k->s << 4 | X86_SEG_P | k->avl << 12 |
+				    k->l << 13 | k->db << 14 | k->g << 15);
 	return s;
 }
 
@@ -190,8 +225,8 @@ static void sregs_to(const struct kvm_sregs *k, struct x86_state *s)
 /* KVM's order of x86_state.gpr */
 static __u64 *kvm_gpr(struct kvm_regs *r, unsigned i)
 {
-	__u64 *const at[16] = {&r->rax, &r->rcx, &r->rdx, &r->rbx, &r->rsp, &r->rbp, &r->rsi, &r->rdi,
-		&r->r8, &r->r9, &r->r10, &r->r11, &r->r12, &r->r13, &r->r14, &r->r15};
+	__u64 *const at[16] = {&r->rax, &r->rcx, &r->rdx, &r->rbx, &r->rsp, &r->rbp, &r->rsi,
+		&r->rdi, &r->r8, &r->r9, &r->r10, &r->r11, &r->r12, &r->r13, &r->r14, &r->r15};
 
 	return at[i];
 }
@@ -212,7 +247,8 @@ static void fpu_get(struct engine_cpu *c, struct x86_state *s)
 
 static int fpu_set(struct engine_cpu *c, const struct x86_state *s, struct err *e)
 {
-	struct kvm_xsave *x = xcalloc(1, sizeof *x + 16 * MEM_PAGE); /* KVM may read more than 4096 */
+	/* KVM may read more than 4096 bytes */
+	struct kvm_xsave *x = xcalloc(1, sizeof *x + 16 * MEM_PAGE);
 	uint64_t mask = c->xsave ? s->xcr0 & 7 : 3;
 	int rc = 0;
 
@@ -301,11 +337,11 @@ int kvm_state_set(struct engine_cpu *c, const struct x86_state *s, struct err *e
 		mp.mp_state = KVM_MP_STATE_INIT_RECEIVED;
 
 	/* Start from no event at all: what is in flight belongs to the state that goes away. */
-	ev.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR
-		| KVM_VCPUEVENT_VALID_SHADOW;
+	ev.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR |
+		   KVM_VCPUEVENT_VALID_SHADOW;
 	ev.sipi_vector = s->sipi_vector;
-	ev.interrupt.shadow = (uint8_t)((s->sti_shadow ? KVM_X86_SHADOW_INT_STI : 0)
-		| (s->movss_shadow ? KVM_X86_SHADOW_INT_MOV_SS : 0));
+	ev.interrupt.shadow = (uint8_t)((s->sti_shadow ? KVM_X86_SHADOW_INT_STI : 0) |
+					(s->movss_shadow ? KVM_X86_SHADOW_INT_MOV_SS : 0));
 	ev.nmi.pending = s->nmi_pending;
 	ev.nmi.masked = s->nmi_blocked;
 	atomic_store(&c->nmi, false);
@@ -316,19 +352,20 @@ int kvm_state_set(struct engine_cpu *c, const struct x86_state *s, struct err *e
 		return err_set(e, errno, "KVM_GET_SREGS: %s", strerror(errno));
 	sregs_from(&k, s);
 	if (ioctl(c->fd, KVM_SET_SREGS, &k))
-		return err_set(e, errno, "KVM refuses the CPU state: KVM_SET_SREGS: %s", strerror(errno));
+		return err_set(
+			e, errno, "KVM refuses the CPU state: KVM_SET_SREGS: %s", strerror(errno));
 	if (c->xsave && ioctl(c->fd, KVM_SET_XCRS, &x))
-		return err_set(e, errno, "KVM refuses XCR0 = 0x%" PRIx64 ": %s", s->xcr0, strerror(errno));
+		return err_set(
+			e, errno, "KVM refuses XCR0 = 0x%" PRIx64 ": %s", s->xcr0, strerror(errno));
 	tsc_set(c, s); /* before TSC_ADJUST, which remembers it */
 	rc = msrs_set(c, s, e);
 	if (!rc)
 		rc = fpu_set(c, s, e);
 	if (rc)
 		return rc;
-	if (ioctl(c->fd, KVM_SET_REGS, &r) || ioctl(c->fd, KVM_SET_DEBUGREGS, &d)
-			|| ioctl(c->fd, KVM_SET_LAPIC, &c->lapic)
-			|| ioctl(c->fd, KVM_SET_MP_STATE, &mp)
-			|| ioctl(c->fd, KVM_SET_VCPU_EVENTS, &ev))
+	if (ioctl(c->fd, KVM_SET_REGS, &r) || ioctl(c->fd, KVM_SET_DEBUGREGS, &d) ||
+		ioctl(c->fd, KVM_SET_LAPIC, &c->lapic) || ioctl(c->fd, KVM_SET_MP_STATE, &mp) ||
+		ioctl(c->fd, KVM_SET_VCPU_EVENTS, &ev))
 		return err_set(e, errno, "KVM refuses the CPU state: %s", strerror(errno));
 	return 0;
 }

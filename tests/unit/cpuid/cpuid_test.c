@@ -15,11 +15,14 @@ static void host(uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
 	uint32_t max;
 
-	__asm__ volatile("cpuid" : "=a"(max), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf & 0x80000000),
-		"c"(0));
+	__asm__ volatile("cpuid"
+			 : "=a"(max), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
+			 : "a"(leaf & 0x80000000), "c"(0));
 	memset(r, 0, 16);
 	if (leaf <= max)
-		__asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
+		__asm__ volatile("cpuid"
+				 : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
+				 : "a"(leaf), "c"(sub));
 }
 
 static void ask(const struct x86_cpuid *c, unsigned cpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
@@ -38,9 +41,8 @@ static const struct {
 	{7, 0, 1, 0x218c0328, 0xdc23d010},
 	/* hidden: AVX512_VBMI PKU OSPKE WAITPKG VBMI2 SHSTK GFNI AVX512_* LA57 */
 	{7, 0, 2, 0x00000600, 0x000179fa & ~0x600u},
-	{7, 0, 3, 0x00000010, 0x03d0090c}, /* AVX-512, AMX, IBT, TSX */
-	{7, 1, 0, 0, 0xffffffff},
-	{0xd, 1, 0, 7, ~7u}, /* XSAVES */
+	{7, 0, 3, 0x00000010, 0x03d0090c},             /* AVX-512, AMX, IBT, TSX */
+	{7, 1, 0, 0, 0xffffffff}, {0xd, 1, 0, 7, ~7u}, /* XSAVES */
 	/* hidden: SVM SSE4A XOP FMA4 TBM MONITORX, performance counters */
 	{0x80000001, 0, 2, 0x00000121, 0x3bb18a54 & ~0x20u},
 	{0x80000001, 0, 3, 0, 0xc0000000 | 1u << 25}, /* 3DNow, FFXSR */
@@ -59,8 +61,9 @@ static void check_model(const char *model, unsigned ncpus)
 	assert(c.n > 20 && c.n < X86_CPUID_LEAVES && c.ncpus == ncpus);
 	for (unsigned i = 0; i < c.n; i++)
 		for (unsigned j = 0; j < i; j++)
-			assert(c.leaf[i].leaf != c.leaf[j].leaf || (c.leaf[i].has_subleaf && c.leaf[j].has_subleaf
-				&& c.leaf[i].subleaf != c.leaf[j].subleaf));
+			assert(c.leaf[i].leaf != c.leaf[j].leaf ||
+				(c.leaf[i].has_subleaf && c.leaf[j].has_subleaf &&
+					c.leaf[i].subleaf != c.leaf[j].subleaf));
 	for (unsigned i = 0; i < ARRAY_LEN(bits); i++) {
 		ask(&c, 0, bits[i].leaf, bits[i].sub, r);
 		host(bits[i].leaf, bits[i].sub, h);
@@ -77,26 +80,31 @@ static void check_model(const char *model, unsigned ncpus)
 
 	/* what Linux requires of a 64-bit CPU, and what husk promises */
 	ask(&c, 0, 1, 0, r);
-	assert((r[3] & 0x0700a169) == 0x0700a169); /* FPU PSE MSR PAE CX8 APIC PGE CMOV FXSR SSE SSE2 */
-	assert(r[2] >> 31 && r[2] >> 21 & 1 && r[2] >> 24 & 1 && r[2] >> 13 & 1 && c.x2apic && c.pcid);
+	assert((r[3] & 0x0700a169) ==
+		0x0700a169); /* FPU PSE MSR PAE CX8 APIC PGE CMOV FXSR SSE SSE2 */
+	assert(r[2] >> 31 && r[2] >> 21 & 1 && r[2] >> 24 & 1 && r[2] >> 13 & 1 && c.x2apic &&
+		c.pcid);
 	assert((r[1] >> 8 & 0xff) == 8 && (r[1] >> 16 & 0xff) >= ncpus);
 	assert(!!(r[3] >> 28 & 1) == (ncpus > 1));
 	assert(c.avx == (r[2] >> 28 & 1) && c.xsave == (r[2] >> 26 & 1));
 	ask(&c, 0, 0x80000001, 0, r);
-	assert(r[3] >> 29 & 1 && r[3] >> 20 & 1 && r[3] >> 11 & 1 && r[3] >> 27 & 1 && r[3] >> 26 & 1);
+	assert(r[3] >> 29 & 1 && r[3] >> 20 & 1 && r[3] >> 11 & 1 && r[3] >> 27 & 1 &&
+		r[3] >> 26 & 1);
 	ask(&c, 0, 7, 0, r);
 	assert(c.avx2 == (r[1] >> 5 & 1) && c.bmi == ((r[1] >> 3 & 1) && (r[1] >> 8 & 1)));
 	assert(r[3] >> 14 & 1); /* SERIALIZE */
 	assert(!!(c.arch_caps) == (r[3] >> 29 & 1));
-	assert(c.cr4_mask & X86_CR4_SMEP && c.cr4_mask & X86_CR4_SMAP && c.cr4_mask & X86_CR4_PCIDE
-		&& c.cr4_mask & X86_CR4_FSGSBASE && c.cr4_mask & X86_CR4_UMIP);
+	assert(c.cr4_mask & X86_CR4_SMEP && c.cr4_mask & X86_CR4_SMAP &&
+		c.cr4_mask & X86_CR4_PCIDE && c.cr4_mask & X86_CR4_FSGSBASE &&
+		c.cr4_mask & X86_CR4_UMIP);
 	assert(!(c.cr4_mask & (X86_CR4_LA57 | X86_CR4_PKE | X86_CR4_VME)));
 	assert(!!(c.cr4_mask & X86_CR4_OSXSAVE) == c.xsave);
 
 	/* immune, in AMD's words, so that Linux turns Automatic IBRS on and nothing else */
 	if (c.amd) {
 		ask(&c, 0, 0x80000021, 0, r);
-		assert(r[0] >> 8 & 1 && r[0] >> 29 & 1 && (r[2] & 6) == 6 && c.efer_mask & X86_EFER_AUTOIBRS);
+		assert(r[0] >> 8 & 1 && r[0] >> 29 & 1 && (r[2] & 6) == 6 &&
+			c.efer_mask & X86_EFER_AUTOIBRS);
 		ask(&c, 0, 0x80000008, 0, r);
 		assert(r[1] >> 26 & 1 && r[1] >> 29 & 1 && !(r[1] & (1 << 12 | 1 << 14 | 1 << 15)));
 	}
@@ -106,7 +114,8 @@ static void check_model(const char *model, unsigned ncpus)
 	/* topology: leaf 1, 0xb and AMD's leaves agree */
 	ask(&c, 0, 0xb, 1, r);
 	shift = r[0];
-	assert(r[1] == ncpus && (r[2] >> 8) == 2 && (1u << shift) >= ncpus && (1u << shift) < 2 * ncpus);
+	assert(r[1] == ncpus && (r[2] >> 8) == 2 && (1u << shift) >= ncpus &&
+		(1u << shift) < 2 * ncpus);
 	ask(&c, 0, 0xb, 0, r);
 	assert(r[0] == 0 && r[1] == 1 && (r[2] >> 8) == 1);
 	for (unsigned i = 0; i < ncpus; i++) {
@@ -172,7 +181,8 @@ static void check_native(const char *model)
 
 	assert(!x86_cpuid_init(&c, model, 2, 2500000, &e));
 	x86_cpuid_native(&n, &c, 2600000);
-	assert(n.ncpus == 2 && n.tsc_khz == 2600000 && !n.arch_caps && n.maxphyaddr == c.maxphyaddr);
+	assert(n.ncpus == 2 && n.tsc_khz == 2600000 && !n.arch_caps &&
+		n.maxphyaddr == c.maxphyaddr);
 	for (unsigned i = 0; i < 2; i++) { /* the same features ... */
 		ask(&c, 0, i ? 7 : 1, 0, a);
 		ask(&n, 0, i ? 7 : 1, 0, b);
@@ -197,7 +207,8 @@ static void check_errors(void)
 	struct err e;
 
 	assert(x86_cpuid_init(&c, "x86-64-v9", 1, 2500000, &e) == -EINVAL);
-	assert(strstr(e.text, "x86-64-v9") && strstr(e.text, "x86-64-v2") && strstr(e.text, "host"));
+	assert(strstr(e.text, "x86-64-v9") && strstr(e.text, "x86-64-v2") &&
+		strstr(e.text, "host"));
 	assert(x86_cpuid_init(&c, "", 1, 2500000, &e) == -EINVAL);
 	assert(x86_cpuid_init(&c, NULL, 0, 2500000, &e) == -EINVAL);
 	assert(x86_cpuid_init(&c, NULL, 255, 2500000, &e) == -EINVAL);
@@ -234,8 +245,8 @@ int main(void)
 	struct x86_cpuid c;
 	struct err e;
 
-	assert(!strcmp(models[0], "x86-64-v2") && !strcmp(models[1], "x86-64-v3")
-		&& !strcmp(models[2], "host") && !models[3]);
+	assert(!strcmp(models[0], "x86-64-v2") && !strcmp(models[1], "x86-64-v3") &&
+		!strcmp(models[2], "host") && !models[3]);
 	for (unsigned m = 0; models[m]; m++) {
 		if (x86_cpuid_init(&c, models[m], 1, 2500000, &e)) {
 			printf("%s\n", e.text);

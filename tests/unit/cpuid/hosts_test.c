@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* CPU models on hosts that this machine is not: an Intel server, a CPU from 2009, an OS without AVX. */
+/* CPU models on hosts that this machine is not: an Intel server, a CPU from 2009, an OS without
+ * AVX. */
 #undef NDEBUG
 #include <assert.h>
 #include <stdbool.h>
@@ -31,37 +32,54 @@ static uint64_t host_xcr0(void)
 #include "x86/cpuid.c"
 
 #define INTEL 0x756e6547, 0x6c65746e, 0x49656e69
-#define END {UINT32_MAX, 0, {0}}
+#define END                                                                                        \
+	{                                                                                          \
+		UINT32_MAX, 0,                                                                     \
+		{                                                                                  \
+			0                                                                          \
+		}                                                                                  \
+	}
 
 /* A server of 2021 (AVX-512, no SSE4A, caches shared by 64 APIC IDs). */
 static const struct answer icelake[] = {
 	{0, 0, {0x1b, INTEL}},
 	{1, 0, {0x000606a6, 0x00400800, 0x7ffefbff, 0xbfebfbff}},
 	{2, 0, {0x00feff01, 0xf0, 0, 0}},
-	{4, 0, {0xfc004121, 0x02c0003f, 0x3f, 0}}, {4, 1, {0xfc004122, 0x01c0003f, 0x3f, 0}},
-	{4, 2, {0xfc004143, 0x04c0003f, 0x3ff, 0}}, {4, 3, {0xfc1fc163, 0x02c0003f, 0xdfff, 4}},
+	{4, 0, {0xfc004121, 0x02c0003f, 0x3f, 0}},
+	{4, 1, {0xfc004122, 0x01c0003f, 0x3f, 0}},
+	{4, 2, {0xfc004143, 0x04c0003f, 0x3ff, 0}},
+	{4, 3, {0xfc1fc163, 0x02c0003f, 0xdfff, 4}},
 	{7, 0, {1, 0xf3bfbfef, 0x00415f5e, 0xbc040412}},
-	{0xd, 0, {0x2e7, 0xa88, 0xa88, 0}}, {0xd, 1, {0xf, 0xa08, 0x100, 0}},
+	{0xd, 0, {0x2e7, 0xa88, 0xa88, 0}},
+	{0xd, 1, {0xf, 0xa08, 0x100, 0}},
 	{0x80000000, 0, {0x80000008, 0, 0, 0}},
 	{0x80000001, 0, {0, 0, 0x121, 0x2c100800}},
 	{0x80000002, 0, {0x6c65746e, 0x20295228, 0x6e6f6558, 0}},
 	{0x80000006, 0, {0, 0, 0x05007040, 0}},
-	{0x80000007, 0, {0, 0, 0, 0x100}}, {0x80000008, 0, {0x3934, 0, 0, 0}}, END,
+	{0x80000007, 0, {0, 0, 0, 0x100}},
+	{0x80000008, 0, {0x3934, 0, 0, 0}},
+	END,
 };
 
 /* Nehalem: SSE4.2 and POPCNT, neither AES nor XSAVE. */
 static const struct answer nehalem[] = {
 	{0, 0, {0xb, INTEL}},
 	{1, 0, {0x000106a5, 0x00100800, 0x009ce3bd, 0xbfebfbff}},
-	{0x80000000, 0, {0x80000008, 0, 0, 0}}, {0x80000001, 0, {0, 0, 1, 0x28100800}},
-	{0x80000007, 0, {0, 0, 0, 0x100}}, {0x80000008, 0, {0x3024, 0, 0, 0}}, END,
+	{0x80000000, 0, {0x80000008, 0, 0, 0}},
+	{0x80000001, 0, {0, 0, 1, 0x28100800}},
+	{0x80000007, 0, {0, 0, 0, 0x100}},
+	{0x80000008, 0, {0x3024, 0, 0, 0}},
+	END,
 };
 
 /* Core 2: no SSE4.2, no POPCNT. */
 static const struct answer core2[] = {
-	{0, 0, {0xa, INTEL}}, {1, 0, {0x000006fb, 0x800, 0x0000e3bd, 0xbfebfbff}},
-	{0x80000000, 0, {0x80000008, 0, 0, 0}}, {0x80000001, 0, {0, 0, 1, 0x20100800}},
-	{0x80000008, 0, {0x3024, 0, 0, 0}}, END,
+	{0, 0, {0xa, INTEL}},
+	{1, 0, {0x000006fb, 0x800, 0x0000e3bd, 0xbfebfbff}},
+	{0x80000000, 0, {0x80000008, 0, 0, 0}},
+	{0x80000001, 0, {0, 0, 1, 0x20100800}},
+	{0x80000008, 0, {0x3024, 0, 0, 0}},
+	END,
 };
 
 static void check_icelake(void)
@@ -107,7 +125,8 @@ static void check_icelake(void)
 	assert(!(r[3] & (1u << 26 | 1u << 29)));
 
 	/* the named model is the same CPU as on AMD; RDPID and UMIP are ours to give */
-	assert(!x86_cpuid_init(&c, NULL, 1, 2000000, &e) && c.amd && c.model == 1 && c.maxphyaddr == 46);
+	assert(!x86_cpuid_init(&c, NULL, 1, 2000000, &e) && c.amd && c.model == 1 &&
+		c.maxphyaddr == 46);
 	x86_cpuid_query(&c, 0, 0x8000001d, 3, 0, 0x800, 1, r);
 	assert(r[2] == 32767 && (r[0] >> 5 & 7) == 3);
 	x86_cpuid_query(&c, 0, 4, 0, 0, 0x800, 1, r);
@@ -131,7 +150,8 @@ static void check_old(void)
 
 	answers = nehalem;
 	answer_xcr0 = 0;
-	assert(!x86_cpuid_init(&c, NULL, 2, 2000000, &e) && c.model == 0 && !c.xsave && c.maxphyaddr == 36);
+	assert(!x86_cpuid_init(&c, NULL, 2, 2000000, &e) && c.model == 0 && !c.xsave &&
+		c.maxphyaddr == 36);
 	assert(!(c.cr4_mask & X86_CR4_OSXSAVE));
 	assert(x86_cpuid_init(&c, "x86-64-v3", 2, 2000000, &e) < 0 && strstr(e.text, "avx2"));
 	assert(!x86_cpuid_init(&c, "host", 2, 2000000, &e));
