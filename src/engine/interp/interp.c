@@ -315,6 +315,8 @@ static void fault_arrived(struct engine_cpu *c)
 static void debug_trap(struct engine_cpu *c, uint64_t bits)
 {
 	c->s.dr6 = (c->s.dr6 & ~0xfull) | bits;
+	if (c->s.mp == X86_MP_HALT)
+		c->s.mp = X86_MP_RUN; /* a step over HLT ends the halt */
 	exception(c, X86_DB, false, 0);
 }
 
@@ -381,7 +383,7 @@ static bool attend(struct engine_cpu *c)
 	}
 	if (c->s.mp == X86_MP_WAIT_SIPI || c->s.mp == X86_MP_SHUTDOWN)
 		return false;
-	if (a & ATTN_NMI && !c->s.nmi_blocked && !c->s.movss_shadow) {
+	if (a & ATTN_NMI && !c->s.nmi_blocked && !c->s.sti_shadow && !c->s.movss_shadow) {
 		atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_NMI);
 		c->s.nmi_blocked = true;
 		interrupt(c, X86_NMI, EV_INTERRUPT);
@@ -399,8 +401,8 @@ static bool attend(struct engine_cpu *c)
 /* Runs exactly one instruction with all the checks that the fast loop leaves out. */
 static void step(struct engine_cpu *c)
 {
-	const bool shadow = c->s.sti_shadow || c->s.movss_shadow, tf = c->s.rflags & X86_TF;
-	const bool rf = c->s.rflags & X86_RF;
+	const bool shadow = c->s.sti_shadow || c->s.movss_shadow, rf = c->s.rflags & X86_RF;
+	bool tf = c->s.rflags & X86_TF;
 	uint64_t lin, bits = 0;
 	struct block *b;
 
@@ -424,6 +426,9 @@ static void step(struct engine_cpu *c)
 	c->link = NULL;
 	if (rf)
 		c->s.rflags &= ~(uint64_t)X86_RF;
+	/* they go by the TF they end with: user code that steps must not trap in the kernel's entry */
+	if (b->ops[0].fn == op_syscall || b->ops[0].fn == op_sysret)
+		tf = c->s.rflags & X86_TF;
 	if (tf && !c->s.movss_shadow && !c->no_step)
 		bits |= 1 << 14;
 	c->no_step = false;

@@ -708,6 +708,10 @@ const struct iop *op_int3(struct engine_cpu *c, const struct iop *op)
 
 const struct iop *op_int1(struct engine_cpu *c, const struct iop *op)
 {
+	/* one #DB for this and for a data breakpoint that MOV SS held back */
+	c->s.dr6 = (c->s.dr6 & ~0xfull) | (c->dr6_pending & 0xf);
+	c->trap_pending = false;
+	c->dr6_pending = 0;
 	return soft_int(c, op, X86_DB, EV_INT1);
 }
 
@@ -1164,6 +1168,9 @@ const struct iop *op_sysret(struct engine_cpu *c, const struct iop *op)
 		raise_ud(c);
 	if (c->cpl)
 		raise_gp(c);
+	/* with TF in R11 the trap comes right behind this instruction, not behind the next */
+	if (x86_long_mode(s) && s->gpr[11] & X86_TF && !c->in_single)
+		longjmp(c->jb, JMP_ONE);
 	if (op->insn->opsize == 8) {
 		rip = s->gpr[X86_RCX];
 		if (!x86_canonical(rip))

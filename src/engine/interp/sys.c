@@ -702,6 +702,22 @@ static uint64_t *msr_word(struct x86_state *s, uint32_t msr, bool *canon)
 	}
 }
 
+/* Bit of register reg (0-3: EAX-EDX) of a CPUID leaf that the guest sees */
+static bool cpuid_bit(const struct engine_cpu *c, uint32_t leaf, unsigned reg, unsigned bit)
+{
+	uint32_t out[4];
+
+	x86_cpuid_query(c->vm->cpuid, c->id, leaf, 0, c->s.cr4, c->s.apic_base, c->s.xcr0, out);
+	return out[reg] >> bit & 1;
+}
+
+static bool has_spec_ctrl(const struct engine_cpu *c)
+{
+	return cpuid_bit(c, 7, 3, 26) || cpuid_bit(c, 7, 3, 27) || cpuid_bit(c, 7, 3, 31) ||
+		cpuid_bit(c, 0x80000008, 1, 14) || cpuid_bit(c, 0x80000008, 1, 15) ||
+		cpuid_bit(c, 0x80000008, 1, 24);
+}
+
 /* Read as zero, writes dropped: what Linux touches without asking CPUID. */
 static bool msr_ignored(uint32_t msr)
 {
@@ -725,7 +741,7 @@ static bool msr_ignored(uint32_t msr)
 	for (unsigned i = 0; i < ARRAY_LEN(list); i++)
 		if (list[i] == msr)
 			return true;
-	return (msr >= 0x400 && msr < 0x480) || (msr >= 0xc0002000 && msr < 0xc0002400); /* machine check banks */
+	return false;
 }
 
 static bool msr_read(struct engine_cpu *c, uint32_t msr, uint64_t *v)
@@ -758,7 +774,7 @@ static bool msr_read(struct engine_cpu *c, uint32_t msr, uint64_t *v)
 		return true;
 	case 0x48:
 		*v = s->spec_ctrl;
-		return true;
+		return has_spec_ctrl(c);
 	case 0xc0010015: /* HWCR: TscFreqSel, the TSC counts with the P0 frequency */
 		*v = 1 << 24;
 		return true;
@@ -846,14 +862,14 @@ static bool msr_write(struct engine_cpu *c, uint32_t msr, uint64_t v)
 		s->tsc_adjust = v;
 		return true;
 	case 0x48:
-		if (v & ~7ull)
+		if (v & ~7ull || !has_spec_ctrl(c))
 			return false;
 		s->spec_ctrl = v;
 		return true;
 	case 0x49: /* PRED_CMD: IBPB */
-		return !(v & ~1ull);
+		return !(v & ~1ull) && (cpuid_bit(c, 7, 3, 26) || cpuid_bit(c, 0x80000008, 1, 12));
 	case 0x10b: /* FLUSH_CMD */
-		return !(v & ~1ull);
+		return !(v & ~1ull) && cpuid_bit(c, 7, 3, 28);
 	case 0x17a:
 	case 0x17b:
 	case 0xc001011f:
