@@ -18,7 +18,7 @@ static const uint64_t ANSWER_NS = UINT64_C(6000000000);
 static int more(struct client *c, uint64_t deadline)
 {
 	struct pollfd p = {.fd = c->fd, .events = POLLIN};
-	uint64_t now = now_ns();
+	uint64_t now;
 	ssize_t n;
 	int rc;
 

@@ -135,7 +135,12 @@ static int run(int argc, char **argv)
 			log_warn("%s did not shut down within %s: switching it off", cfg.name,
 				format_duration(cfg.timeout_ns, time));
 	}
-	rc = hard(&c, &e);
+	if (rc == -ETIMEDOUT) {
+		log_warn("%s does not answer: killing it", cfg.name);
+		rc = kill_supervisor(&c, &e);
+	} else {
+		rc = hard(&c, &e);
+	}
 	client_close(&c);
 	if (rc) {
 		log_err("%s: %s", cfg.name, e.code ? e.text : "it does not end");

@@ -490,7 +490,7 @@ void serial_drain(struct serial *s)
 	pump_output(s);
 }
 
-void serial_flush(struct serial *s, int stop_fd)
+void serial_flush(struct serial *s, int fd, bool (*give_up)(void *arg), void *arg)
 {
 	uint64_t client_end = now_ns() + 1000000000;
 	bool stopped = false;
@@ -514,10 +514,10 @@ void serial_flush(struct serial *s, int stop_fd)
 				p[n++] = (struct pollfd){.fd = s->clients[i].out.w.fd, .events = POLLOUT};
 		if (!n)
 			return;
-		p[n] = (struct pollfd){.fd = stop_fd, .events = POLLIN};
+		p[n] = (struct pollfd){.fd = fd, .events = POLLIN};
 		if (poll(p, n + 1, patient && now_ns() >= client_end ? -1 : 200) < 0 && errno != EINTR)
 			return;
-		stopped |= p[n].revents != 0;
+		stopped |= p[n].revents && give_up(arg);
 		pump_output(s);
 	}
 }

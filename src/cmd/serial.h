@@ -46,9 +46,9 @@ void serial_type(struct serial *s, const uint8_t *p, size_t n);
 void serial_drain(struct serial *s);
 /*
  * The guest is gone: writes out what is left. Sockets get a second; the file and standard output all
- * the time they want, until a byte can be read from stop_fd (-1: none).
+ * the time they want, or until give_up(arg), which is called when fd is readable (-1: never), says so.
  */
-void serial_flush(struct serial *s, int stop_fd);
+void serial_flush(struct serial *s, int fd, bool (*give_up)(void *arg), void *arg);
 
 struct serial_stats {
 	uint64_t output, input, dropped; /* bytes since the start; dropped: of standard output or the file */

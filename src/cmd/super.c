@@ -459,6 +459,21 @@ static int verdict(struct super *s, int status, char *text, size_t len)
 	return VMM_EXIT_ERROR;
 }
 
+/* While the last output is written: job control goes on, any other signal ends the patience. */
+static bool flush_signal(void *arg)
+{
+	struct super *s = arg;
+	struct signalfd_siginfo si;
+
+	if (read(s->signal_w.fd, &si, sizeof si) != sizeof si)
+		return false;
+	if (si.ssi_signo == SIGTSTP) {
+		term_cooked(&s->term);
+		kill(getpid(), SIGSTOP);
+	}
+	return si.ssi_signo != SIGTSTP && si.ssi_signo != SIGCONT;
+}
+
 /* Everything from the reaping on. */
 static int finish(struct super *s)
 {
@@ -483,8 +498,7 @@ static int finish(struct super *s)
 	/* for those outside, "husk stop" for one, the VM has ended now */
 	qmp_free(s->qmp);
 	s->qmp = NULL;
-	/* a signal ends the patience with a terminal or pager that does not take the rest */
-	serial_flush(s->serial, s->signal_w.fd);
+	serial_flush(s->serial, s->signal_w.fd, flush_signal, s);
 	to_terminal = s->cfg->serial == SERIAL_STDIO && isatty(1);
 	terminal_give_back(s);
 	loud = code != VMM_EXIT_POWEROFF || isatty(2);

@@ -252,7 +252,7 @@ static void test_clients(void)
 	assert(write(vm, "last words", 10) == 10);
 	close(vm);
 	serial_drain(s);
-	serial_flush(s, -1);
+	serial_flush(s, -1, NULL, NULL);
 	assert(recv(a, buf, sizeof buf, MSG_DONTWAIT) == 10 && !memcmp(buf, "last words", 10));
 	serial_type(s, (const uint8_t *)"x", 1); /* harmless */
 	close(a);
