@@ -181,6 +181,7 @@ struct engine_cpu {
 	_Atomic bool in_guest;
 	_Atomic uint64_t code_seen;
 	_Atomic uint32_t sipi_vector;
+	_Atomic uint32_t nmis; /* pending: one, two if none was being handled when they came */
 	enum cpu_stop stop;
 	uint64_t ndrops; /* times the arena was emptied */
 	uint64_t ninsns, nblocks, ndecoded, nflush, ntlbmiss, nirq, nexc;

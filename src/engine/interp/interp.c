@@ -360,6 +360,7 @@ static bool attend(struct engine_cpu *c)
 		code_sync(c);
 	if (a & ATTN_INIT) {
 		atomic_fetch_and(&c->attention, ~(uint32_t)(ATTN_INIT | ATTN_NMI));
+		atomic_store(&c->nmis, 0);
 		x86_init(&c->s, c->id);
 		c->fl = 0;
 		c->rip = c->s.rip;
@@ -383,11 +384,25 @@ static bool attend(struct engine_cpu *c)
 	}
 	if (c->s.mp == X86_MP_WAIT_SIPI || c->s.mp == X86_MP_SHUTDOWN)
 		return false;
-	if (a & ATTN_NMI && !c->s.nmi_blocked && !c->s.sti_shadow && !c->s.movss_shadow) {
+	if (a & ATTN_NMI && c->s.nmi_blocked) {
+		uint32_t two = 2;
+
+		atomic_compare_exchange_strong(&c->nmis, &two, 1); /* only one waits for the IRET */
+	} else if (a & ATTN_NMI && !c->s.sti_shadow && !c->s.movss_shadow) {
+		uint32_t n;
+
+		/* the bit first: who adds one from here on sets it again */
 		atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_NMI);
-		c->s.nmi_blocked = true;
-		interrupt(c, X86_NMI, EV_INTERRUPT);
-		return false;
+		n = atomic_load(&c->nmis);
+		while (n && !atomic_compare_exchange_weak(&c->nmis, &n, n - 1))
+			;
+		if (n > 1)
+			atomic_fetch_or(&c->attention, ATTN_NMI);
+		if (n) {
+			c->s.nmi_blocked = true;
+			interrupt(c, X86_NMI, EV_INTERRUPT);
+			return false;
+		}
 	}
 	if (a & ATTN_IRQ && c->s.rflags & X86_IF && !c->s.sti_shadow && !c->s.movss_shadow) {
 		int vector = h->intack(h->m, c->id);
@@ -669,6 +684,10 @@ static void interp_irq(struct engine_cpu *c, bool pending)
 
 static void interp_nmi(struct engine_cpu *c)
 {
+	uint32_t n = atomic_load(&c->nmis);
+
+	while (n < 2 && !atomic_compare_exchange_weak(&c->nmis, &n, n + 1))
+		;
 	attention_set(c, ATTN_NMI);
 }
 
@@ -701,7 +720,7 @@ static int interp_set(struct engine_cpu *c, const struct x86_state *s, struct er
 	c->rip = s->rip;
 	set_rflags(c, s->rflags, ~0ull);
 	if (s->nmi_pending)
-		attention_set(c, ATTN_NMI);
+		interp_nmi(c);
 	if (c->vm->host->set_cr8)
 		c->vm->host->set_cr8(c->vm->host->m, c->id, s->cr8);
 	c->single = c->in_single = c->trap_pending = false;
