@@ -692,7 +692,7 @@ static const struct iop *soft_int(struct engine_cpu *c, const struct iop *op, un
 	/* a fault in here must report this instruction, success pushes the next one */
 	c->rip = op_next_rip(c, op);
 	deliver(c, vector, ev, false, 0);
-	c->no_step = true;
+	c->no_step = c->in_single; /* only step() asks, and takes it back */
 	return op_goto(c, c->rip);
 }
 
