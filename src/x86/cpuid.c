@@ -564,7 +564,7 @@ int x86_cpuid_init(struct x86_cpuid *c, const char *model, unsigned ncpus, uint3
 	if (!model) {
 		m = missing(MODEL_V3, &h, NULL, 0) ? MODEL_V2 : MODEL_V3;
 	} else {
-		for (m = MODEL_V2; strcmp(model_names[m], model); m++)
+		for (m = MODEL_V2; strcmp(model_names[m], model) != 0; m++)
 			if (m == MODEL_HOST)
 				return err_set(e, EINVAL,
 					"unknown CPU model '%.40s': choose x86-64-v2, "

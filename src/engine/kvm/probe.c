@@ -87,10 +87,13 @@ __asm__(
 	"	movl $3, 16(%rdi)\n"
 	"3:	hlt\n"
 	"	jmp 3b\n"
-	"husk_probe_code_end:\n"
+	"4:	.balign 4\n"
+	"husk_probe_code_size:\n"
+	"	.long 4b - husk_probe_code\n"
 	".popsection\n");
 /* clang-format on */
-extern const uint8_t husk_probe_code[], husk_probe_code_end[];
+extern const uint8_t husk_probe_code[];
+extern const uint32_t husk_probe_code_size;
 
 /* What the child tells, in shared memory beside the guest's. */
 struct report {
@@ -303,7 +306,7 @@ int kvm_probe(char *why, size_t len)
 	}
 	rep = (struct report *)(void *)(guest + GUEST_SIZE);
 	res = (const volatile struct result *)(void *)(guest + RESULT);
-	memcpy(guest + CODE, husk_probe_code, (size_t)(husk_probe_code_end - husk_probe_code));
+	memcpy(guest + CODE, husk_probe_code, husk_probe_code_size);
 	put_u64(guest + PML4, PDPT | 3);
 	put_u64(guest + PDPT, PD | 3);
 	put_u64(guest + PD, 0 | 0x83); /* present, writable, 2 MiB */
