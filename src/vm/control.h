@@ -11,17 +11,29 @@
 
 enum vmm_msg_type {
 	/* husk-vmm to supervisor */
-	VMM_READY = 1, /* text: "key=value" lines: engine, engine_why, sandbox (one line per stage), boot */
+	/*
+	 * text: "key=value" lines: engine, engine_why, boot, and sandbox, once per stage as
+	 * sandbox_report_format() writes it
+	 */
+	VMM_READY = 1,
 	VMM_EXIT,      /* the last message: arg = enum vmm_exit, text: one line that says what happened */
-	VMM_ERROR,     /* set-up failed: text is the error line; the process exits 1 */
+	/*
+	 * Set-up failed: text is the error line; the process exits 1, or 2 for wrong usage. A line that
+	 * begins with "kernel: " or "initrd: " is shown with that file's path in place of the word.
+	 */
+	VMM_ERROR,
 	VMM_STATS,     /* answer to VMM_GET_STATS: text as "name value" lines */
-	VMM_RESET,     /* the guest rebooted, for the log */
+	/*
+	 * The guest rebooted; its output is in the serial socket. The machine stands still until the
+	 * answer: VMM_DO_RESET to go on, or VMM_QUIT (the supervisor has seen a panic in the output).
+	 */
+	VMM_RESET,
 	/* supervisor to husk-vmm */
 	VMM_BUTTON = 64, /* press the ACPI power button */
 	VMM_QUIT,        /* end at once, exit reason VMM_EXIT_STOPPED */
 	VMM_GET_STATS,
 	VMM_SERIAL_BREAK,
-	VMM_DO_RESET,    /* reset the machine */
+	VMM_DO_RESET,    /* reset the machine: the answer to VMM_RESET, or the user's wish */
 };
 
 /* How a VM ended; also the exit code of husk-vmm and of "husk run" */
@@ -33,7 +45,7 @@ enum vmm_exit {
 	VMM_EXIT_TRIPLE = 4,   /* triple fault */
 	VMM_EXIT_ENGINE = 5,   /* the CPU engine could not go on */
 	VMM_EXIT_STOPPED = 6,  /* husk stop, escape menu, or SIGTERM: the hard way */
-	VMM_EXIT_DEBUG = 128,  /* 0xf4: the process exits with ((value << 1) | 1) & 0xff, told in arg2 */
+	VMM_EXIT_DEBUG = 128,  /* 0xf4: the exit code is arg2, which is ((value << 1) | 1) & 0xff */
 };
 
 enum { VMM_TEXT_MAX = 3800 };
