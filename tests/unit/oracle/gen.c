@@ -466,7 +466,7 @@ static void arrange(struct oracle_case *c, struct x86_insn *i, uint8_t *b, uint6
 		break;
 	}
 	case X86_OP_POPF: {
-		uint64_t v = rnd() & (X86_ARITH | X86_DF | (chance(10) ? X86_AC : 0));
+		uint64_t v = rnd() & (X86_ARITH | X86_DF | (chance(10) ? X86_AC | X86_TF : 0));
 
 		v |= X86_FLAG1 | X86_IF;
 		gpr[X86_RSP] = (DATA_VA + 64 + rnd_below(2 * PAGE)) & ~7ull;
@@ -558,7 +558,7 @@ void case_make(struct oracle_case *c, uint64_t seed, uint64_t n, const struct or
 			c->in.gpr[i] = rnd_below(512);
 	}
 	c->in.rflags = X86_FLAG1 | X86_IF | (rnd() & X86_ARITH) | (chance(15) ? X86_DF : 0) |
-		(chance(2) ? X86_AC : 0);
+		(chance(2) ? X86_AC : 0) | (chance(2) ? X86_TF : 0);
 	stack_aim(c);
 	c->pool_off = rnd_below((POOL_SIZE - DATA_PAGES * PAGE) / 16) * 16;
 	/* sometimes across the page boundary, seldom at the end of what can be fetched */

@@ -485,8 +485,11 @@ static bool vague(const struct oracle_case *c, int trap, int engine_trap)
 				return true;
 			break;
 		case X86_OP_ENTER:
-		case X86_OP_CMPS:
 			if (trap == X86_AC_EXC || engine_trap == X86_AC_EXC)
+				return true;
+			break;
+		case X86_OP_CMPS: /* either of two operands */
+			if (trap != engine_trap && trap != X86_BP && engine_trap != X86_BP)
 				return true;
 			break;
 		}
