@@ -21,9 +21,9 @@
 
 #define BOOT_GDT         0x01000u
 #define BOOT_PAGES       0x02000u
-#define BOOT_INFO        0x08000u
 #define BOOT_PARAMS      0x10000u
 #define BOOT_SETUP_DATA  0x11000u
+#define BOOT_INFO        0x1f000u /* PVH, Multiboot; high, so that small Multiboot kernels fit below */
 #define BOOT_CMDLINE     0x20000u
 #define BOOT_CMDLINE_MAX 0x10000u /* with its NUL */
 #define BOOT_LOW_END     0x9fc00u

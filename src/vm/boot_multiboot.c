@@ -4,6 +4,9 @@
  * addresses itself (the a.out kludge, for flat files), else the file is ELF. Entry is 32-bit
  * protected mode with the magic number in EAX and the information structure in EBX. The initrd is
  * module 0, untouched; what kvm-unit-tests take their environment from.
+ *
+ * A kernel that starts in real mode is linked low: below 1 MiB it may have what lies between our GDT and the
+ * information structure.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -58,6 +61,19 @@ bool boot_multiboot_is(const uint8_t *p, size_t len)
 	return find_header(p, len) >= 0;
 }
 
+static bool place_ok(uint64_t lo, uint64_t hi)
+{
+	return lo >= BOOT_HIGH || (lo >= BOOT_GDT + MEM_PAGE && hi <= BOOT_INFO);
+}
+
+static int no_place(struct boot *b)
+{
+	return err_set(b->e, ENOEXEC,
+		"kernel: wants to be loaded below 1 MiB, but not between 0x%x and 0x%x: give one that is "
+		"linked higher",
+		BOOT_GDT + MEM_PAGE, BOOT_INFO);
+}
+
 /* The a.out kludge: where the file goes is in the header (3.1.3). */
 static int load_flat(struct boot *b, size_t at, uint64_t *lo, uint64_t *hi, uint32_t *entry)
 {
@@ -84,10 +100,8 @@ static int load_flat(struct boot *b, size_t at, uint64_t *lo, uint64_t *hi, uint
 	bss_end = max_u64(bss_end, load + n);
 	if (*entry < load || *entry >= bss_end)
 		goto bad;
-	if (load < BOOT_HIGH)
-		return err_set(b->e, ENOEXEC,
-			"kernel: wants to be loaded below 1 MiB: give one that is linked "
-			"higher");
+	if (!place_ok(load, bss_end))
+		return no_place(b);
 	if (bss_end > b->low_end)
 		return boot_no_room(b, "kernel", bss_end + b->c->initrd_len);
 	if (mem_put(b->m, load, p + off, n) || mem_zero(b->m, load + n, bss_end - load - n))
@@ -103,10 +117,8 @@ bad:
 
 static int load_elf(struct boot *b, const struct boot_elf *x)
 {
-	if (x->lo < BOOT_HIGH)
-		return err_set(b->e, ENOEXEC,
-			"kernel: wants to be loaded below 1 MiB: give one that is linked "
-			"higher");
+	if (!place_ok(x->lo, x->hi))
+		return no_place(b);
 	if (x->hi > b->low_end)
 		return boot_no_room(b, "kernel", x->hi + b->c->initrd_len);
 	return boot_elf_load(x, b, 0);
@@ -191,7 +203,7 @@ int boot_multiboot_load(struct boot *b, const struct boot_elf *x)
 		rc = boot_cmdline_put(
 			b, *b->c->append ? "kernel " : "kernel", BOOT_CMDLINE_MAX - 1);
 	if (!rc)
-		rc = put_module(b, hi);
+		rc = put_module(b, max_u64(hi, BOOT_HIGH));
 	if (rc)
 		return rc;
 	if (put_info(b))

@@ -755,10 +755,16 @@ static void test_bad_multiboot(void)
 	kernel.len = 0x20 + 31;
 	fails(ENOEXEC, "do not match", NULL, "");
 	craft_multiboot(&kernel, MB_FLAT);
-	edit_multiboot(3, 0x8020);
-	edit_multiboot(4, 0x8000);
-	edit_multiboot(5, 0xa000);
-	edit_multiboot(7, 0x8040);
+	edit_multiboot(3, 0x1e820);
+	edit_multiboot(4, 0x1e800);
+	edit_multiboot(5, 0);
+	edit_multiboot(6, BOOT_INFO + 1);
+	edit_multiboot(7, 0x1e840);
+	fails(ENOEXEC, "below 1 MiB", NULL, "");
+	edit_multiboot(3, 0x1020);
+	edit_multiboot(4, 0x1000); /* over the GDT */
+	edit_multiboot(6, 0x9000);
+	edit_multiboot(7, 0x1040);
 	fails(ENOEXEC, "below 1 MiB", NULL, "");
 	/* The header must be in the first 8 KiB, aligned */
 	craft_multiboot(&kernel, MB_FLAT);
