@@ -733,6 +733,19 @@ static void wish_ready(struct watch *w, uint32_t events)
 
 /* ---- set-up ---- */
 
+/* The 8259s as a BIOS leaves them, IRQ 2 and 11 open: test kernels in real mode count on it. */
+static void pic_as_bios(struct machine *m)
+{
+	static const struct {
+		uint16_t port;
+		uint8_t value;
+	} out[] = {{0x20, 0x11}, {0x21, 0x08}, {0x21, 0x04}, {0x21, 0x01}, {0xa0, 0x11}, {0xa1, 0x70},
+		{0xa1, 0x02}, {0xa1, 0x01}, {0x21, 0xfb}, {0xa1, 0xf7}};
+
+	for (unsigned i = 0; i < ARRAY_LEN(out); i++)
+		bus_write(m->bus, BUS_PIO, 0, out[i].port, out[i].value, 1);
+}
+
 static int board_new(struct machine *m, struct err *e)
 {
 	const struct machine_config *c = &m->cfg;
@@ -773,6 +786,7 @@ static int board_new(struct machine *m, struct err *e)
 	if (c->testdev) {
 		m->testdev = testdev_new(m->bus, board_isa, m);
 		m->fwcfg = fwcfg_new(m->bus, size, c->ncpus);
+		pic_as_bios(m);
 	}
 	return 0;
 }
