@@ -63,6 +63,24 @@ guest_state:
 	out %al, $0x80
 1:	jmp 1b
 
+	/* CPUID for ecx rows of leaf, subleaf, eax, ebx, ecx, edx at 0x20000 */
+	.globl guest_cpuid
+guest_cpuid:
+	mov $0x20000, %edi
+	mov %ecx, %esi
+1:	mov (%rdi), %eax
+	mov 4(%rdi), %ecx
+	cpuid
+	mov %eax, 8(%rdi)
+	mov %ebx, 12(%rdi)
+	mov %ecx, 16(%rdi)
+	mov %edx, 20(%rdi)
+	add $24, %rdi
+	dec %esi
+	jnz 1b
+	out %al, $0x80
+2:	jmp 2b
+
 	/* interrupts: x2APIC on, then wait for whatever comes */
 	.globl guest_irq
 guest_irq:

@@ -38,8 +38,8 @@ enum {
 };
 
 extern const uint8_t guest_image[], guest_image_end[], guest_io[], guest_spin[], guest_state[],
-	guest_irq[], guest_nmi[], guest_pic[], guest_edge[], guest_level[], guest_smp[],
-	guest_shutdown[], guest_ap[], guest_ap_end[];
+	guest_irq[], guest_cpuid[], guest_nmi[], guest_pic[], guest_edge[], guest_level[],
+	guest_smp[], guest_shutdown[], guest_ap[], guest_ap_end[];
 
 struct access {
 	bool io, write;
@@ -323,21 +323,32 @@ static void fill(void *p, size_t n, uint32_t seed)
 	}
 }
 
-/* Does this KVM offer XSAVE and AVX? An emulated one need not. */
-static bool kvm_has_avx(void)
+/* KVM_GET_SUPPORTED_CPUID of one leaf; zeros when it has none. */
+static void kvm_supports(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
 {
 	struct kvm_cpuid2 *set = xcalloc(1, sizeof *set + 256 * sizeof set->entries[0]);
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	bool avx = false;
 
+	memset(r, 0, 16);
 	set->nent = 256;
 	assert(fd >= 0 && !ioctl(fd, KVM_GET_SUPPORTED_CPUID, set));
-	for (unsigned i = 0; i < set->nent; i++)
-		if (set->entries[i].function == 1)
-			avx = (set->entries[i].ecx >> 26 & 5) == 5;
+	for (unsigned i = 0; i < set->nent; i++) {
+		const struct kvm_cpuid_entry2 *k = &set->entries[i];
+
+		if (k->function == leaf && k->index == subleaf)
+			memcpy(r, &k->eax, 16);
+	}
 	close(fd);
 	free(set);
-	return avx && t.cpuid.avx;
+}
+
+/* Does this KVM offer XSAVE and AVX? An emulated one need not. */
+static bool kvm_has_avx(void)
+{
+	uint32_t r[4];
+
+	kvm_supports(1, 0, r);
+	return (r[2] >> 26 & 5) == 5 && t.cpuid.avx;
 }
 
 /* set() and get() are inverse, for all that a guest can see. */
@@ -416,6 +427,14 @@ static void test_round_trip(void)
 	/* exact with KVM's attribute, within a second without it */
 	assert(a.tsc_offset - b.tsc_offset + 3000000000u < 6000000000u);
 
+	/* MXCSR counts even when no register of its component is in use */
+	memset(&a.fpu, 0, sizeof a.fpu);
+	x86_fpu_reset(&a.fpu);
+	a.fpu.mxcsr = 0x7f80;
+	start(&a);
+	eng->get(t.cpu[0], &b);
+	assert(b.fpu.mxcsr == 0x7f80 && b.fpu.fcw == 0x37f);
+
 	/* reset, the other CPU's side of it */
 	x86_reset(&a, 0);
 	start(&a);
@@ -460,6 +479,56 @@ static void test_state(void)
 	assert(get_u64(s.fpu.ymm[3]) == 0x1122334455667788 && get_u64(s.fpu.ymm[3] + 8) == 0);
 	assert(!memcmp(s.fpu.st[0], pi, sizeof pi) && s.fpu.ftw == 0x80 &&
 		(s.fpu.fsw >> 11 & 7) == 7);
+	vm_down();
+}
+
+/*
+ * The guest's features are KVM's, at most, but for what the in-kernel APIC and the topology need;
+ * what it is told about speculation is what KVM says, no less and no more.
+ */
+static void test_cpuid(void)
+{
+	static const struct {
+		uint32_t leaf, subleaf, reg, ours, theirs;
+	} row[] = {
+		{1, 0, 2, 1u << 21 | 1u << 24 | 1u << 31, 0},
+		{1, 0, 3, 1u << 9 | 1u << 28, 0},
+		{7, 0, 1, 0, 0},
+		{7, 0, 2, 0, 0},
+		{7, 0, 3, 0, 0xbc000400 & ~(1u << 30)},
+		{0xd, 1, 0, 0, 0},
+		{0x40000001, 0, 0, 0, 0},
+		{0x80000001, 0, 2, 1u << 1 | 1u << 22, 0},
+		{0x80000001, 0, 3, 0, 0},
+		{0x80000007, 0, 3, 0, 0},
+		{0x80000008, 0, 1, 0, 0x7707d000},
+		{0x80000021, 0, 0, 0, 0x78000120},
+		{0x80000021, 0, 2, 0, 6},
+	};
+	struct x86_state s;
+	uint32_t *p, kvm[4];
+
+	vm_up(2);
+	p = mem_at(&t.mem, DATA, ARRAY_LEN(row) * 24);
+	for (unsigned i = 0; i < ARRAY_LEN(row); i++) {
+		p[6 * i] = row[i].leaf;
+		p[6 * i + 1] = row[i].subleaf;
+	}
+	long_mode(&s, guest_cpuid);
+	s.gpr[X86_RCX] = ARRAY_LEN(row);
+	start(&s);
+	run_expect(CPU_KICKED);
+	/* an emulated KVM (PVM, for one) need not trap CPUID: then the guest sees the host's */
+	for (unsigned i = 0; works && i < ARRAY_LEN(row); i++) {
+		uint32_t got = p[6 * i + 2 + row[i].reg], has;
+
+		kvm_supports(row[i].leaf, row[i].subleaf, kvm);
+		has = kvm[row[i].reg];
+		assert(!(got & ~(has | row[i].ours)));
+		/* leaves that this vendor does not have stay away */
+		if (row[i].leaf != 0x80000021 || p[6 * i + 2])
+			assert((got & row[i].theirs) == (has & row[i].theirs));
+	}
 	vm_down();
 }
 
@@ -541,7 +610,8 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*fn)(void);
 	} tests[] = {{"round trip", test_round_trip}, {"io", test_io}, {"kick", test_kick},
-		{"state", test_state}, {"irq", test_irq}, {"smp", test_smp}, {"ends", test_ends}};
+		{"state", test_state}, {"cpuid", test_cpuid}, {"irq", test_irq}, {"smp", test_smp},
+		{"ends", test_ends}};
 	bool hard = argc > 1 && !strcmp(argv[1], "--hard");
 	uint64_t began = now_ns();
 	char why[512] = "";
