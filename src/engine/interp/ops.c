@@ -1391,9 +1391,15 @@ SOP(op_bmi)
 {
 	const struct x86_insn *i = op->insn;
 	unsigned size = i->opsize, bits = size * 8;
-	uint64_t rm = rm_get(c, op, size), v = reg_get(c, i->vvvv * 8u, size), r = 0;
 	unsigned dst = i->form == X86_F_V_RM ? i->vvvv : i->reg;
+	uint64_t rm, v, r = 0;
 	uint32_t fl = c->fl;
+
+	c->op = op;
+	if (!(c->s.cr0 & X86_CR0_PE) || c->s.rflags & X86_VM)
+		raise_ud(c); /* there is no VEX in real and virtual 8086 mode */
+	rm = rm_get(c, op, size);
+	v = reg_get(c, i->vvvv * 8u, size);
 
 #define BMI(name, ...) (r = size == 4 ? alu_##name##32(__VA_ARGS__, &fl) : alu_##name##64(__VA_ARGS__, &fl))
 	switch (i->op) {

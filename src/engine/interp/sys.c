@@ -996,7 +996,8 @@ const struct iop *op_fxsave(struct engine_cpu *c, const struct iop *op)
 const struct iop *op_xsave(struct engine_cpu *c, const struct iop *op)
 {
 	const struct x86_insn *i = op->insn;
-	uint8_t img[X86_XSAVE_SIZE_AVX];
+	enum { XSAVE_XMM8 = 160 + 8 * 16, XSAVE_YMM8 = X86_XSAVE_AVX_OFF + 8 * 16 };
+	uint8_t img[X86_XSAVE_SIZE_AVX], old[X86_XSAVE_SIZE_AVX], regs[8 * 32];
 	const bool rstor = i->op == X86_OP_XRSTOR;
 	uint64_t lin, mask;
 
@@ -1010,26 +1011,29 @@ const struct iop *op_xsave(struct engine_cpu *c, const struct iop *op)
 	c->op = op;
 	if (lin & 63)
 		raise_gp(c);
-	if (rstor) {
-		/* the AVX part is read only if it is asked for */
-		unsigned len = mask & 4 ? X86_XSAVE_SIZE_AVX : X86_XSAVE_AVX_OFF;
+	/* the AVX part is touched only if it is asked for */
+	const unsigned len = mask & 4 ? X86_XSAVE_SIZE_AVX : X86_XSAVE_AVX_OFF;
 
-		memset(img, 0, sizeof img);
-		mem_read_bytes(c, lin, img, len, op->seg);
+	memset(img, 0, sizeof img);
+	if (!rstor)
+		mem_probe_write(c, lin, len, op->seg);
+	mem_read_bytes(c, lin, img, len, op->seg);
+	/* outside of 64-bit mode registers 8 to 15 do not exist: neither they nor their places change */
+	memcpy(regs, c->s.fpu.ymm[8], sizeof regs);
+	memcpy(old, img, sizeof old);
+	if (rstor) {
 		if (x86_fpu_xrstor(&c->s.fpu, img, mask, c->s.xcr0, i->opsize == 8))
 			raise_gp(c);
+		if (c->mode != X86_MODE64)
+			memcpy(c->s.fpu.ymm[8], regs, sizeof regs);
 		return op_next(c, op);
 	}
-	{
-		const bool compact = i->op == X86_OP_XSAVEC;
-		unsigned len = mask & 4 ? X86_XSAVE_SIZE_AVX : X86_XSAVE_AVX_OFF;
-
-		memset(img, 0, sizeof img);
-		mem_probe_write(c, lin, len, op->seg);
-		mem_read_bytes(c, lin, img, len, op->seg);
-		x86_fpu_xsave(&c->s.fpu, img, mask, i->opsize == 8, compact, i->op != X86_OP_XSAVE);
-		mem_write_bytes(c, lin, img, len, op->seg);
+	x86_fpu_xsave(&c->s.fpu, img, mask, i->opsize == 8, i->op == X86_OP_XSAVEC, i->op != X86_OP_XSAVE);
+	if (c->mode != X86_MODE64) {
+		memcpy(img + XSAVE_XMM8, old + XSAVE_XMM8, 128);
+		memcpy(img + XSAVE_YMM8, old + XSAVE_YMM8, 128);
 	}
+	mem_write_bytes(c, lin, img, len, op->seg);
 	return op_next(c, op);
 }
 
