@@ -686,11 +686,13 @@ bool rt_arg(const char *word, ulong *v)
 void rt_start(void)
 {
 	uint32_t r[4];
+	ulong under_kvm;
 
 	args_copy();
 	have_uart = inb(0xe9) != 0xe9 && inb(0x3fd) != 0xff;
 	cpuid(0x40000000, 0, r);
-	rt_tcg = r[1] == 0x54474354; /* "TCGT" */
+	/* "TCGT"; tcg=1: the CPU below KVM is TCG's (tests/peer/kvm-nested) */
+	rt_tcg = r[1] == 0x54474354 || (rt_arg("tcg", &under_kvm) && under_kvm);
 	for (unsigned v = 0; v < 256; v++)
 		rt_gate_reset(v);
 #ifdef __x86_64__
