@@ -4,6 +4,7 @@
  * opens no path but /dev/kvm, drops every privilege before it looks at the first byte of the guest, and
  * holds nothing worth stealing. By hand it is good for tests: everything is on the command line.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -22,6 +23,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "engine/engine.h"
+#include "engine/kvm/kvm.h"
 #include "sandbox/sandbox.h"
 #include "vm/machine.h"
 
@@ -35,10 +37,30 @@ static const struct sandbox_syscall vmm_syscalls[] = {
 	SANDBOX_ALLOW(SYS_epoll_ctl), SANDBOX_ALLOW(SYS_timerfd_settime), SANDBOX_ALLOW(SYS_close),
 	/* glibc's stdio asks what stderr is */
 	SANDBOX_ALLOW(SYS_fstat), SANDBOX_ALLOW(SYS_newfstatat), SANDBOX_ALLOW(SYS_fallocate),
-	/* KVM's descriptors; without KVM there is none that takes an ioctl worth having */
-	SANDBOX_ALLOW(SYS_ioctl), SANDBOX_ALLOW(SYS_rt_sigtimedwait), SANDBOX_ALLOW(SYS_membarrier),
 	SANDBOX_END,
 };
+
+enum { MAX_SYSCALLS = 128 };
+
+/* The table above and what KVM's engine adds to it: its calls, and ioctl by request. */
+static const struct sandbox_syscall *syscalls_with_kvm(void)
+{
+	static struct sandbox_syscall all[MAX_SYSCALLS];
+	unsigned n = 0;
+
+	while (vmm_syscalls[n].nr >= 0) {
+		all[n] = vmm_syscalls[n];
+		n++;
+	}
+	for (unsigned i = 0; kvm_syscalls[i] >= 0; i++)
+		if (kvm_syscalls[i] != SYS_ioctl)
+			all[n++] = (struct sandbox_syscall)SANDBOX_ALLOW(kvm_syscalls[i]);
+	for (unsigned i = 0; kvm_ioctls[i]; i++)
+		all[n++] = (struct sandbox_syscall)SANDBOX_ALLOW_IF(SYS_ioctl, 1, 0xffffffff, kvm_ioctls[i]);
+	assert(n < MAX_SYSCALLS);
+	all[n] = (struct sandbox_syscall)SANDBOX_END;
+	return all;
+}
 
 enum { MAX_FDS = 1024 };
 
@@ -174,6 +196,7 @@ int main(int argc, char **argv)
 	int kernel_fd = -1, initrd_fd = -1, o;
 	static int fds[MAX_FDS];
 	char text[512], append[8192], ready[VMM_TEXT_MAX];
+	struct sandbox_policy policy = {.program = "husk-vmm", .keep_fds = fds};
 	struct sandbox_report report;
 	struct machine *m = NULL;
 	enum vmm_exit code;
@@ -257,8 +280,8 @@ int main(int argc, char **argv)
 	if (machine_new(&m, &c, &e))
 		return fail(c.control_fd, &e);
 	list_fds(fds);
-	if (sandbox_enter(&(struct sandbox_policy){.program = "husk-vmm", .syscalls = vmm_syscalls, .keep_fds = fds},
-		    &report, &e)) {
+	policy.syscalls = strcmp(machine_engine(m), "kvm") ? vmm_syscalls : syscalls_with_kvm();
+	if (sandbox_enter(&policy, &report, &e)) {
 		err_prefix(&e, "husk-vmm cannot lock itself in");
 		return fail(c.control_fd, &e);
 	}

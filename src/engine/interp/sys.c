@@ -781,9 +781,9 @@ static bool msr_read(struct engine_cpu *c, uint32_t msr, uint64_t *v)
 	case 0xfe: /* MTRRCAP: 8 variable, fixed, WC */
 		*v = X86_NMTRR_VAR | 0x500;
 		return true;
-	case 0x10a: /* ARCH_CAPABILITIES: RDCL_NO, IBRS_ALL, SKIP_L1DFL, MDS_NO, PSCHANGE_MC_NO, TAA_NO */
-		*v = 0x1 | 0x2 | 0x8 | 0x20 | 0x40 | 0x100;
-		return true;
+	case 0x10a: /* ARCH_CAPABILITIES */
+		*v = c->vm->cpuid->arch_caps;
+		return *v;
 	case 0x277:
 		*v = s->pat;
 		return true;
