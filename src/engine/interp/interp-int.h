@@ -105,6 +105,7 @@ struct engine_vm {
 	pthread_mutex_t split_lock; /* LOCK across pages or on device memory */
 	struct engine_cpu *cpu[256];
 	unsigned ncpus;
+	uint64_t clock_tsc, clock_ns; /* one moment, by the host's TSC and CLOCK_MONOTONIC: for kvmclock */
 };
 
 struct fault {

@@ -614,7 +614,10 @@ static void kvm_wall_clock(struct engine_cpu *c, uint64_t v)
 		code_written(c->vm, v & ~3ull, sizeof w);
 }
 
-/* The TSC is invariant, so the parameters are written once and stay right. */
+/*
+ * The TSC is invariant, so the parameters are written once and stay right. All vCPUs get the same moment: what
+ * PVCLOCK_TSC_STABLE_BIT promises is that their clocks agree to the nanosecond.
+ */
 static void kvm_system_time(struct engine_cpu *c, uint64_t v)
 {
 	struct {
@@ -640,8 +643,8 @@ static void kvm_system_time(struct engine_cpu *c, uint64_t v)
 	/* ns = (tsc << shift) * mul >> 32; base is hz scaled by the shift */
 	t.tsc_to_system_mul = (uint32_t)((scaled << 32) / base);
 	t.tsc_shift = (int8_t)shift;
-	t.tsc_timestamp = guest_tsc(c);
-	t.system_time = now_ns();
+	t.tsc_timestamp = c->vm->clock_tsc + c->s.tsc_offset;
+	t.system_time = c->vm->clock_ns;
 	if (!mem_put(c->vm->mem, v & ~3ull, &t, sizeof t))
 		code_written(c->vm, v & ~3ull, sizeof t);
 }
