@@ -9,6 +9,7 @@ static unsigned n; /* CPUs that run */
 static volatile uint32_t got[RT_NCPU];
 static volatile uint32_t nmis[RT_NCPU];
 static volatile bool go, stop;
+static bool x2; /* x2=1 on the command line: every CPU in x2APIC mode */
 
 static bool on_ipi(struct frame *f)
 {
@@ -35,12 +36,33 @@ static void wait_others(void)
 		rt_wait(i);
 }
 
+/* This CPU's APIC: on, xAPIC's flat logical destinations or x2APIC's own */
+static void mode(void)
+{
+	if (x2)
+		apic_x2();
+	apic_enable();
+	if (!x2) {
+		apic_write(0xe0, 0xffffffff);
+		apic_write(0xd0, 1u << (24 + rt_cpu()));
+	}
+}
+
+/* Logical destination of a set of CPUs: here the first cluster only */
+static uint32_t logical(uint32_t cpus)
+{
+	uint32_t mask = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (cpus >> i & 1)
+			mask |= x2 ? 1u << (rt_apic_id[i] & 15) : 1u << i;
+	return mask;
+}
+
 /* takes interrupts until told to stop; half of the CPUs sleep */
 static void listen(ulong sleep)
 {
-	apic_enable();
-	apic_write(0xe0, 0xffffffff);
-	apic_write(0xd0, 1u << (24 + rt_cpu()));
+	mode();
 	__atomic_add_fetch(&got[rt_cpu()], 0x10000, __ATOMIC_SEQ_CST);
 	sti();
 	while (!stop) {
@@ -87,8 +109,7 @@ static void ipis(void)
 	section("IPI");
 	zero();
 	stop = false;
-	apic_write(0xe0, 0xffffffff);
-	apic_write(0xd0, 1u << 24);
+	mode();
 	on_others(listen, 1);
 	for (unsigned i = 1; i < n; i++)
 		check(until(got[i] == 0x10000), "cpu %u listens", i);
@@ -100,18 +121,18 @@ static void ipis(void)
 		expect(all, "all");
 		apic_icr(0, 0x44060);
 		expect(1, "self");
-		apic_icr(0xff, 0x4060);
+		apic_icr(x2 ? 0xffffffff : 0xff, 0x4060);
 		expect(all, "physical broadcast");
 		for (unsigned i = 0; i < n; i++) {
 			apic_icr(rt_apic_id[i], 0x4060);
 			expect(1u << i, "physical");
-			apic_icr(1u << i, 0x4860);
+			apic_icr(logical(1u << i), 0x4860);
 			expect(1u << i, "logical");
 		}
-		apic_icr(all, 0x4860);
+		apic_icr(logical(all), 0x4860);
 		expect(all, "logical group");
 		sti();
-		apic_icr(all, 0x4960); /* lowest priority: exactly one */
+		apic_icr(logical(all), 0x4960); /* lowest priority: exactly one */
 		until(got[0] + got[1] + got[2] + got[3] >= 1);
 		for (uint64_t t = rdtsc(); rdtsc() - t < 100000; )
 			pause_();
@@ -415,6 +436,16 @@ void test_main(void)
 	for (unsigned i = 0; i < n; i++)
 		for (unsigned j = 0; j < i; j++)
 			check(rt_apic_id[i] != rt_apic_id[j], "APIC IDs differ: %x %x", rt_apic_id[i], rt_apic_id[j]);
+	{
+		ulong v = 0;
+
+		rt_arg("x2", &v);
+		x2 = v && cpu_has(F_X2APIC);
+		if (v && !x2) {
+			section("x2APIC");
+			skip("no x2APIC");
+		}
+	}
 	ipis();
 	atomics();
 	order();
