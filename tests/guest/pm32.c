@@ -67,11 +67,9 @@ SNIPPET(s_ud2, "ud2");
 SNIPPET(s_iret_nt, "pushf\n orl $0x4000, (%esp)\n popf\n iret");
 SNIPPET(s_div0, "xor %ecx, %ecx\n" AT(s_div0_at) "div %ecx");
 LABEL(s_div0_at);
-SNIPPET(s_jmp, "mov 4(%esp), %eax\n jmp *%eax");
 SNIPPET(s_syscall_ud, ".byte 0x0f, 5\n ret");
 /* 16-bit code at a segment base of its own; entered by far call, returns with a 16-bit far return */
 SNIPPET(s_code16, ".code16\n mov $0x12345678, %eax\n add $1, %ax\n push %ax\n pop %cx\n mov $0xffff, %dx\n inc %dx\n lretl\n .code32");
-SNIPPET(s_iret, "pushf\n push %cs\n push $1f\n iret\n 1: ret");
 USER_SNIPPET(u_ebp, "mov %edi, %ebp\n" AT(u_ebp_at) "mov (%ebp), %ecx\n int $0x80");
 LABEL(u_ebp_at);
 USER_SNIPPET(u_push, "push $0x77\n int $0x80");
@@ -88,7 +86,6 @@ USER_SNIPPET(u_hlt, "hlt\n int $0x80");
 SNIPPET(k_gate, "mov (%esp), %eax\n mov %eax, %ds:udata\n mov 4(%esp), %eax\n mov %eax, udata + 4\n mov 8(%esp), %eax\n mov %eax, udata + 8\n"
 	"mov 12(%esp), %eax\n mov %eax, udata + 12\n mov 16(%esp), %eax\n mov %eax, udata + 16\n mov 20(%esp), %eax\n mov %eax, udata + 20\n"
 	"mov %esp, udata + 24\n mov %ss, %eax\n mov %eax, udata + 28\n mov %cs, %eax\n mov %eax, udata + 32\n lret $8");
-SNIPPET(k_gate16, "mov (%esp), %eax\n mov %eax, udata\n mov 4(%esp), %eax\n mov %eax, udata + 4\n mov 8(%esp), %eax\n mov %eax, udata + 8\n data16 lret $4");
 uint32_t udata[64] __attribute__((aligned(64)));
 
 struct far { uint32_t off; uint16_t sel; } __attribute__((packed));
@@ -255,7 +252,6 @@ static void far_transfers(void)
 		check(a == 0x12345679 && (c & 0xffff) == 0x5679 && (bx & 0xffff) == 0, "16-bit code computes: %lx %lx %lx", a, c, bx);
 	}
 	section("call gate");
-	rt_gdt_set(T_R1CODE, rt_desc(0, 0xfffff, P | S | RX, 0xc));
 	gate(T_GATE, SEL_KCS32, k_gate, P | DPL3 | 12, 2);
 	f = (struct far){0, T_GATE};
 	memset(udata, 0, sizeof(udata));
@@ -267,11 +263,6 @@ static void far_transfers(void)
 	check(udata[6] == *rt_tss_sp0() - 24 && udata[7] == SEL_KDS, "new stack %x:%x", udata[7], udata[6]);
 	check(udata[8] == SEL_KCS32, "cs %x", udata[8]);
 	check(t->sp == t->regs.bx + 8, "lret $8 drops the parameters outside, too: %lx, %lx", t->sp, t->regs.bx);
-	gate(T_GATE, SEL_KCS32, k_gate16, P | DPL3 | 4, 2);
-	if ((ulong)k_gate16 < 0x10000) {
-		t = user(u_lcall, &f);
-		want(t, USER_RET, 0, NULL, "16-bit gate");
-	}
 	gate(T_GATE, SEL_KCS32, k_gate, P | 12, 0);
 	want(user(u_lcall, &f), GP, T_GATE, NULL, "gate DPL");
 	gate(T_GATE, SEL_KCS32, k_gate, DPL3 | 12, 0);
@@ -280,10 +271,6 @@ static void far_transfers(void)
 	want(user(u_lcall, &f), GP, SEL_KDS, NULL, "to data");
 	/* the TSS's stack selector is bad */
 	{
-		uint16_t *ss0 = (uint16_t *)(void *)(rt_tss() + 8);
-
-		gate(T_GATE, SEL_KCS32, k_gate, P | DPL3 | 12, 0);
-		gate(T_R1CODE, 0, 0, 0, 0);
 		rt_gdt_set(T_R1CODE, rt_desc(0, 0xfffff, P | S | RX | DPL1, 0xc));
 		gate(T_GATE, T_R1CODE, k_gate, P | DPL3 | 12, 0);
 		/* ring 1 stack of the TSS is null: #TS by way of ring 0, whose stack is fine */
@@ -295,12 +282,7 @@ static void far_transfers(void)
 		*(uint16_t *)(void *)(rt_tss() + 16) = T_R1DATA | 1;
 		quirk("TCG 7.2 raises #TS");
 		want(user(u_lcall, &f), SS, T_R1DATA, NULL, "ss1 not present");
-		(void)ss0;
 	}
-	section("interrupt gates");
-	rt_gate(0x42, s_iret, 3, 0, 5, 0);
-	want(user(u_ret), USER_RET, 0, NULL, "control");
-	rt_gate_reset(0x42);
 	section("long mode only");
 	quirk("TCG 7.2, AMD: SYSCALL works in 32-bit mode");
 	want(catch(s_syscall_ud), UD, 0, s_syscall_ud, "syscall with EFER.SCE clear");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The runtime of husk's guest tests: freestanding, no interrupts unless a test wants them, no devices
- * but a text port and the exit port. A test is `int main(void)`-less: it defines test_main(), which
+ * but a text port and the exit port. A test defines test_main(), which
  * runs on CPU 0 in 64-bit mode at CPL 0 (64-bit images) or in flat 32-bit protected mode (32-bit ones).
  *
  *	section("name");             following checks belong to this sub-case
