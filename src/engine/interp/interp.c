@@ -421,7 +421,8 @@ static void step(struct engine_cpu *c)
 	uint64_t lin, bits = 0;
 	struct block *b;
 
-	if (c->dr_exec && !c->s.movss_shadow && exec_breakpoint(c))
+	/* MOV SS holds instruction breakpoints back on Intel's processors, not on AMD's */
+	if (c->dr_exec && (!c->s.movss_shadow || c->vm->cpuid->amd) && exec_breakpoint(c))
 		return;
 	c->op = NULL;
 	c->in_single = true;
