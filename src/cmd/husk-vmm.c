@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * husk-vmm: vCPU threads and board of one machine. The supervisor (husk run) execs it with descriptors only; it
- * opens no path but /dev/kvm, drops every privilege before it looks at the first byte of the guest, and
- * holds nothing worth stealing. By hand it is good for tests: everything is on the command line.
+ * husk-vmm: vCPU threads and board of one machine. The supervisor (husk run) execs it with
+ * descriptors only; it opens no path but /dev/kvm, drops every privilege before it looks at the
+ * first byte of the guest, and holds nothing worth stealing. By hand it is good for tests:
+ * everything is on the command line.
  */
 #include <assert.h>
 #include <errno.h>
@@ -28,15 +29,26 @@
 #include "vm/machine.h"
 
 /*
- * What husk-vmm does after start. Memory: malloc for boot payloads, thread stacks; guest RAM's pages are given back
- * with madvise. The code arena is mapped before, so nothing becomes executable from here on.
+ * What husk-vmm does after start. Memory: malloc for boot payloads, thread stacks; guest RAM's
+ * pages are given back with madvise. The code arena is mapped before, so nothing becomes executable
+ * from here on.
  */
 static const struct sandbox_syscall vmm_syscalls[] = {
-	SANDBOX_RUNTIME, SANDBOX_MEMORY, SANDBOX_THREADS, SANDBOX_ALLOW(SYS_read), SANDBOX_ALLOW(SYS_write),
-	SANDBOX_ALLOW(SYS_recvfrom), SANDBOX_ALLOW(SYS_sendto), SANDBOX_ALLOW(SYS_epoll_wait),
-	SANDBOX_ALLOW(SYS_epoll_ctl), SANDBOX_ALLOW(SYS_timerfd_settime), SANDBOX_ALLOW(SYS_close),
+	SANDBOX_RUNTIME,
+	SANDBOX_MEMORY,
+	SANDBOX_THREADS,
+	SANDBOX_ALLOW(SYS_read),
+	SANDBOX_ALLOW(SYS_write),
+	SANDBOX_ALLOW(SYS_recvfrom),
+	SANDBOX_ALLOW(SYS_sendto),
+	SANDBOX_ALLOW(SYS_epoll_wait),
+	SANDBOX_ALLOW(SYS_epoll_ctl),
+	SANDBOX_ALLOW(SYS_timerfd_settime),
+	SANDBOX_ALLOW(SYS_close),
 	/* glibc's stdio asks what stderr is */
-	SANDBOX_ALLOW(SYS_fstat), SANDBOX_ALLOW(SYS_newfstatat), SANDBOX_ALLOW(SYS_fallocate),
+	SANDBOX_ALLOW(SYS_fstat),
+	SANDBOX_ALLOW(SYS_newfstatat),
+	SANDBOX_ALLOW(SYS_fallocate),
 	SANDBOX_END,
 };
 
@@ -56,7 +68,8 @@ static const struct sandbox_syscall *syscalls_with_kvm(void)
 		if (kvm_syscalls[i] != SYS_ioctl)
 			all[n++] = (struct sandbox_syscall)SANDBOX_ALLOW(kvm_syscalls[i]);
 	for (unsigned i = 0; kvm_ioctls[i]; i++)
-		all[n++] = (struct sandbox_syscall)SANDBOX_ALLOW_IF(SYS_ioctl, 1, 0xffffffff, kvm_ioctls[i]);
+		all[n++] = (struct sandbox_syscall)SANDBOX_ALLOW_IF(
+			SYS_ioctl, 1, 0xffffffff, kvm_ioctls[i]);
 	assert(n < MAX_SYSCALLS);
 	all[n] = (struct sandbox_syscall)SANDBOX_END;
 	return all;
@@ -64,7 +77,8 @@ static const struct sandbox_syscall *syscalls_with_kvm(void)
 
 enum { MAX_FDS = 1024 };
 
-/* All descriptors but 0 to 2 and those named on the command line are strangers: they go before we start. */
+/* All descriptors but 0 to 2 and those named on the command line are strangers: they go before we
+ * start. */
 static void close_strangers(const int *keep, unsigned n)
 {
 	for (int fd = 3; fd < MAX_FDS; fd++) {
@@ -91,13 +105,16 @@ static void list_fds(int *list)
 
 static void usage(FILE *f)
 {
-	fprintf(f,
-		"husk-vmm runs one virtual machine; husk run starts it. By hand:\n"
-		"  husk-vmm --kernel-fd N [--initrd-fd N] [--serial-fd N] [--control-fd N] [--append S]\n"
-		"           [--memory BYTES] [--cpus N] [--engine auto|kvm|interp] [--cpu MODEL] [--name S]\n"
-		"           [--no-reboot] [--testdev] [--debug CATEGORIES]\n"
-		"  husk-vmm --probe-engines     one line per engine: name, ok or no, reason (tab separated)\n"
-		"Exit codes: 0 power-off, 1 error, 2 usage, 3 guest panic, 4 triple fault, 5 engine, 6 stopped.\n");
+	fprintf(f, "husk-vmm runs one virtual machine; husk run starts it. By hand:\n"
+		   "  husk-vmm --kernel-fd N [--initrd-fd N] [--serial-fd N] [--control-fd N] "
+		   "[--append S]\n"
+		   "           [--memory BYTES] [--cpus N] [--engine auto|kvm|interp] [--cpu "
+		   "MODEL] [--name S]\n"
+		   "           [--no-reboot] [--testdev] [--debug CATEGORIES]\n"
+		   "  husk-vmm --probe-engines     one line per engine: name, ok or no, reason "
+		   "(tab separated)\n"
+		   "Exit codes: 0 power-off, 1 error, 2 usage, 3 guest panic, 4 triple fault, 5 "
+		   "engine, 6 stopped.\n");
 }
 
 static int probe_engines(void)
@@ -153,11 +170,11 @@ static int fail(int control, const struct err *e)
 	return VMM_EXIT_ERROR;
 }
 
-static void ready_text(char *buf, size_t len, const struct machine *m, const struct sandbox_report *r,
-	const char *note)
+static void ready_text(char *buf, size_t len, const struct machine *m,
+	const struct sandbox_report *r, const char *note)
 {
-	size_t n = (size_t)snprintf(buf, len, "engine=%s\nengine_why=%s\nboot=%s\n", machine_engine(m),
-		machine_engine_why(m), note);
+	size_t n = (size_t)snprintf(buf, len, "engine=%s\nengine_why=%s\nboot=%s\n",
+		machine_engine(m), machine_engine_why(m), note);
 
 	for (unsigned i = 0; i < SANDBOX_NSTAGES && n < len; i++) {
 		char line[200];
@@ -183,16 +200,39 @@ static uint64_t number(const char *name, const char *s, uint64_t max)
 
 int main(int argc, char **argv)
 {
-	enum { OPT_CONTROL = 256, OPT_KERNEL, OPT_INITRD, OPT_SERIAL, OPT_APPEND, OPT_MEMORY, OPT_CPUS, OPT_ENGINE, OPT_CPU, OPT_NAME,
-		OPT_NO_REBOOT, OPT_TESTDEV, OPT_DEBUG, OPT_PROBE, OPT_HELP };
-	static const struct option opts[] = {{"control-fd", 1, NULL, OPT_CONTROL}, {"kernel-fd", 1, NULL, OPT_KERNEL},
-		{"initrd-fd", 1, NULL, OPT_INITRD}, {"serial-fd", 1, NULL, OPT_SERIAL}, {"append", 1, NULL, OPT_APPEND},
-		{"memory", 1, NULL, OPT_MEMORY}, {"cpus", 1, NULL, OPT_CPUS}, {"engine", 1, NULL, OPT_ENGINE},
-		{"cpu", 1, NULL, OPT_CPU}, {"name", 1, NULL, OPT_NAME}, {"no-reboot", 0, NULL, OPT_NO_REBOOT},
-		{"testdev", 0, NULL, OPT_TESTDEV}, {"debug", 1, NULL, OPT_DEBUG}, {"probe-engines", 0, NULL, OPT_PROBE},
-		{"help", 0, NULL, OPT_HELP}, {NULL, 0, NULL, 0}};
-	struct machine_config c = {.name = "guest", .memory = 512 * MIB, .ncpus = 1, .engine = "auto",
-		.append = "", .control_fd = -1, .serial_fd = -1};
+	enum {
+		OPT_CONTROL = 256,
+		OPT_KERNEL,
+		OPT_INITRD,
+		OPT_SERIAL,
+		OPT_APPEND,
+		OPT_MEMORY,
+		OPT_CPUS,
+		OPT_ENGINE,
+		OPT_CPU,
+		OPT_NAME,
+		OPT_NO_REBOOT,
+		OPT_TESTDEV,
+		OPT_DEBUG,
+		OPT_PROBE,
+		OPT_HELP
+	};
+	static const struct option opts[] = {{"control-fd", 1, NULL, OPT_CONTROL},
+		{"kernel-fd", 1, NULL, OPT_KERNEL}, {"initrd-fd", 1, NULL, OPT_INITRD},
+		{"serial-fd", 1, NULL, OPT_SERIAL}, {"append", 1, NULL, OPT_APPEND},
+		{"memory", 1, NULL, OPT_MEMORY}, {"cpus", 1, NULL, OPT_CPUS},
+		{"engine", 1, NULL, OPT_ENGINE}, {"cpu", 1, NULL, OPT_CPU},
+		{"name", 1, NULL, OPT_NAME}, {"no-reboot", 0, NULL, OPT_NO_REBOOT},
+		{"testdev", 0, NULL, OPT_TESTDEV}, {"debug", 1, NULL, OPT_DEBUG},
+		{"probe-engines", 0, NULL, OPT_PROBE}, {"help", 0, NULL, OPT_HELP},
+		{NULL, 0, NULL, 0}};
+	struct machine_config c = {.name = "guest",
+		.memory = 512 * MIB,
+		.ncpus = 1,
+		.engine = "auto",
+		.append = "",
+		.control_fd = -1,
+		.serial_fd = -1};
 	int kernel_fd = -1, initrd_fd = -1, o;
 	static int fds[MAX_FDS];
 	char text[512], append[8192], ready[VMM_TEXT_MAX];
@@ -263,12 +303,14 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	close_strangers((int[]){c.control_fd, c.serial_fd, kernel_fd, initrd_fd}, 4);
 	if (c.control_fd >= 0)
-		prctl(PR_SET_PDEATHSIG, SIGKILL); /* the supervisor's death must not leave a guest behind */
+		prctl(PR_SET_PDEATHSIG,
+			SIGKILL); /* the supervisor's death must not leave a guest behind */
 	prctl(PR_SET_NAME, "husk-vmm");
-	/* A kernel that panics resets, and the supervisor sees why; unless the user wants otherwise. */
+	/* A kernel that panics resets, and the supervisor sees why; unless the user wants
+	 * otherwise. */
 	if (!c.testdev && !strstr(c.append, "panic=")) {
-		if (snprintf(append, sizeof append, "%s%spanic=-1", c.append, c.append[0] ? " " : "") <
-			(int)sizeof append)
+		if (snprintf(append, sizeof append, "%s%spanic=-1", c.append,
+			    c.append[0] ? " " : "") < (int)sizeof append)
 			c.append = append;
 	}
 	if (map_file("the kernel", kernel_fd, &c.kernel, &c.kernel_len, &e) ||

@@ -11,11 +11,12 @@
 static int region_add(struct mem *m, uint64_t gpa, uint64_t len, uint64_t off, struct err *e)
 {
 	struct mem_region *r = &m->region[m->nregions];
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, (off_t)off);
+	void *p = mmap(
+		NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, (off_t)off);
 
 	if (p == MAP_FAILED)
-		return err_set(e, errno, "cannot map %" PRIu64 " MiB of guest memory: %s", len / MIB,
-			strerror(errno));
+		return err_set(e, errno, "cannot map %" PRIu64 " MiB of guest memory: %s",
+			len / MIB, strerror(errno));
 	/* Best effort: without huge pages guests run, only a little slower. */
 	madvise(p, len, MADV_HUGEPAGE);
 	*r = (struct mem_region){
@@ -32,14 +33,16 @@ int mem_init(struct mem *m, uint64_t size, struct err *e)
 
 	*m = (struct mem){.fd = -1};
 	if (size < MIB || size % MEM_PAGE || size > (1ull << 40))
-		return err_set(e, EINVAL, "guest memory of %" PRIu64 " bytes is not possible: choose "
-			"1 MiB to 1 TiB, a multiple of 4 KiB", size);
+		return err_set(e, EINVAL,
+			"guest memory of %" PRIu64 " bytes is not possible: choose "
+			"1 MiB to 1 TiB, a multiple of 4 KiB",
+			size);
 	m->fd = memfd_create("husk-ram", MFD_CLOEXEC);
 	if (m->fd < 0)
 		return err_set(e, errno, "memfd_create: %s", strerror(errno));
 	if (ftruncate(m->fd, (off_t)size)) {
-		rc = err_set(e, errno, "cannot make %" PRIu64 " MiB of guest memory: %s", size / MIB,
-			strerror(errno));
+		rc = err_set(e, errno, "cannot make %" PRIu64 " MiB of guest memory: %s",
+			size / MIB, strerror(errno));
 		goto fail;
 	}
 	rc = region_add(m, 0, low, 0, e);

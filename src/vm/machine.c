@@ -2,14 +2,14 @@
 /*
  * The board (docs/architecture.md, "The guest's machine") and the threads that run it.
  *
- * Threads. The main thread runs the loop: serial input, timers, control line. vCPU threads run the engine and
- * enter devices through the bus, under its lock. What a device asks for from there (power off, reset, exit,
- * panic) is only noted in m->want; the main thread acts on it, because stopping vCPUs from one of them would
- * wait for itself.
+ * Threads. The main thread runs the loop: serial input, timers, control line. vCPU threads run the
+ * engine and enter devices through the bus, under its lock. What a device asks for from there
+ * (power off, reset, exit, panic) is only noted in m->want; the main thread acts on it, because
+ * stopping vCPUs from one of them would wait for itself.
  *
- * Sleep. A halted vCPU waits on its futex word `wake`. Whoever gives it something to do raises the engine's
- * attention first, then counts wake up: the thread has read the word before it ran the engine, so it
- * cannot sleep through it.
+ * Sleep. A halted vCPU waits on its futex word `wake`. Whoever gives it something to do raises the
+ * engine's attention first, then counts wake up: the thread has read the word before it ran the
+ * engine, so it cannot sleep through it.
  *
  * Pause. vCPUs are stopped by setting m->pause, kicking all, and waiting until all have parked.
  */
@@ -92,7 +92,7 @@ struct machine {
 	enum want want;
 	enum vmm_exit exit;
 	uint32_t exit_arg2;
-	char exit_text[sizeof ((struct err *)0)->text];
+	char exit_text[sizeof((struct err *)0)->text];
 	int wish_fd; /* eventfd: want has changed */
 	struct watch wish_watch;
 
@@ -120,7 +120,8 @@ static void vcpu_wake(struct vcpu *v)
 		syscall(SYS_futex, &v->wake, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-static void want(struct machine *m, enum want w, enum vmm_exit code, uint32_t arg2, const char *text)
+static void want(
+	struct machine *m, enum want w, enum vmm_exit code, uint32_t arg2, const char *text)
 {
 	uint64_t one = 1;
 
@@ -170,7 +171,8 @@ static void describe_cpu(struct vcpu *v, char *buf, size_t len)
 	struct x86_state s;
 
 	v->m->eng->get(v->c, &s);
-	snprintf(buf, len, "CPU %u at rip 0x%" PRIx64 ", rsp 0x%" PRIx64 ", cr2 0x%" PRIx64 ", cr3 0x%" PRIx64,
+	snprintf(buf, len,
+		"CPU %u at rip 0x%" PRIx64 ", rsp 0x%" PRIx64 ", cr2 0x%" PRIx64 ", cr3 0x%" PRIx64,
 		v->id, s.rip, s.gpr[X86_RSP], s.cr2, s.cr3);
 }
 
@@ -190,11 +192,13 @@ static void *vcpu_main(void *arg)
 		case CPU_HALTED:
 			atomic_store(&v->asleep, true);
 			if (atomic_load(&v->wake) == seen)
-				syscall(SYS_futex, &v->wake, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+				syscall(SYS_futex, &v->wake, FUTEX_WAIT_PRIVATE, seen, NULL, NULL,
+					0);
 			atomic_store(&v->asleep, false);
 			break;
 		case CPU_SHUTDOWN:
-			/* a guest that asked for a reset tries the next way, at last this one, until it comes */
+			/* a guest that asked for a reset tries the next way, at last this one,
+			 * until it comes */
 			if (wish_pending(m))
 				break;
 			describe_cpu(v, where, sizeof where);
@@ -202,7 +206,8 @@ static void *vcpu_main(void *arg)
 			goto over;
 		case CPU_FAILED:
 			describe_cpu(v, where, sizeof where);
-			snprintf(text, sizeof text, "%s engine cannot go on: %.80s; %.150s", m->eng->name,
+			snprintf(text, sizeof text, "%s engine cannot go on: %.80s; %.150s",
+				m->eng->name,
 				m->eng->error ? m->eng->error(v->c) : "no reason given", where);
 			want(m, WANT_END, VMM_EXIT_ENGINE, 0, text);
 			goto park;
@@ -432,7 +437,8 @@ static void dev_exit(void *arg, uint32_t value)
 static void dev_panicked(void *arg, uint8_t events)
 {
 	if (events & 1)
-		want(arg, WANT_END, VMM_EXIT_PANIC, 0, "guest kernel panicked (it said so through pvpanic)");
+		want(arg, WANT_END, VMM_EXIT_PANIC, 0,
+			"guest kernel panicked (it said so through pvpanic)");
 	else
 		log_info("guest loaded its crash kernel");
 }
@@ -449,7 +455,8 @@ static void serial_flush_locked(struct machine *m)
 		timer_set(m->loop, &m->flush_timer, 0);
 	}
 	while (done < m->out_len && !m->out_dead) {
-		ssize_t n = send(m->cfg.serial_fd, m->out + done, m->out_len - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = send(m->cfg.serial_fd, m->out + done, m->out_len - done,
+			MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n > 0) {
 			done += (size_t)n;
@@ -583,8 +590,8 @@ static void serial_room(void *arg)
 
 /* ---- the line to the supervisor ---- */
 
-static void control_send(struct machine *m, enum vmm_msg_type type, uint32_t arg, uint32_t arg2,
-	const char *text)
+static void control_send(
+	struct machine *m, enum vmm_msg_type type, uint32_t arg, uint32_t arg2, const char *text)
 {
 	struct vmm_msg msg = {.type = type, .arg = arg, .arg2 = arg2};
 
@@ -592,7 +599,8 @@ static void control_send(struct machine *m, enum vmm_msg_type type, uint32_t arg
 		return;
 	msg.len = (uint32_t)min_u64(strlen(text), VMM_TEXT_MAX);
 	memcpy(msg.text, text, msg.len);
-	if (send(m->cfg.control_fd, &msg, offsetof(struct vmm_msg, text) + msg.len, MSG_NOSIGNAL) < 0)
+	if (send(m->cfg.control_fd, &msg, offsetof(struct vmm_msg, text) + msg.len, MSG_NOSIGNAL) <
+		0)
 		log_debug("control", "supervisor is gone: %s", strerror(errno));
 }
 
@@ -681,7 +689,8 @@ static void machine_reset(struct machine *m)
 		const struct mem_region *r = &m->mem.region[i];
 
 		if (madvise(r->host, r->len, MADV_REMOVE))
-			log_debug("vm", "guest memory stays as it is over the reset: %s", strerror(errno));
+			log_debug("vm", "guest memory stays as it is over the reset: %s",
+				strerror(errno));
 		m->eng->code_changed(m->evm, r->gpa, r->len);
 	}
 	bus_reset(m->bus);
@@ -739,8 +748,8 @@ static void pic_as_bios(struct machine *m)
 	static const struct {
 		uint16_t port;
 		uint8_t value;
-	} out[] = {{0x20, 0x11}, {0x21, 0x08}, {0x21, 0x04}, {0x21, 0x01}, {0xa0, 0x11}, {0xa1, 0x70},
-		{0xa1, 0x02}, {0xa1, 0x01}, {0x21, 0xfb}, {0xa1, 0xf7}};
+	} out[] = {{0x20, 0x11}, {0x21, 0x08}, {0x21, 0x04}, {0x21, 0x01}, {0xa0, 0x11},
+		{0xa1, 0x70}, {0xa1, 0x02}, {0xa1, 0x01}, {0x21, 0xfb}, {0xa1, 0xf7}};
 
 	for (unsigned i = 0; i < ARRAY_LEN(out); i++)
 		bus_write(m->bus, BUS_PIO, 0, out[i].port, out[i].value, 1);
@@ -777,7 +786,8 @@ static int board_new(struct machine *m, struct err *e)
 		lapics_set_pic(m->lapics, pic_ack, m->pic);
 	m->pit = pit_new(m->bus, m->loop, (struct irq){board_isa, m, 0});
 	m->rtc = rtc_new(m->bus, m->loop, (struct irq){board_isa, m, 8}, low, size - low);
-	m->i8042 = i8042_new(m->bus, (struct irq){board_isa, m, 1}, (struct irq){board_isa, m, 12}, dev_reset, m);
+	m->i8042 = i8042_new(m->bus, (struct irq){board_isa, m, 1}, (struct irq){board_isa, m, 12},
+		dev_reset, m);
 	m->uart = uart_new(m->bus, 0x3f8, (struct irq){board_isa, m, 4}, serial_tx, m);
 	uart_on_room(m->uart, serial_room, m);
 	m->pm = acpi_pm_new(m->bus, (struct irq){board_isa, m, ACPI_PM_GED_IRQ}, &pm);
@@ -817,7 +827,8 @@ int machine_new(struct machine **out, const struct machine_config *c, struct err
 	} else {
 		m->eng = engine_find(c->engine);
 		if (!m->eng) {
-			rc = err_set(e, EINVAL, "no engine '%s': husk doctor lists them", c->engine);
+			rc = err_set(
+				e, EINVAL, "no engine '%s': husk doctor lists them", c->engine);
 			goto fail;
 		}
 		snprintf(m->engine_why, sizeof m->engine_why, "asked for with --engine");
@@ -922,8 +933,9 @@ const char *machine_engine_why(const struct machine *m)
 }
 
 /*
- * Where a BIOS would be: a guest that reboots by going to the reset vector in real mode asks for a reset.
- * Linux does so when ACPI says "hardware-reduced", from which it concludes UEFI (efi_reboot_required()).
+ * Where a BIOS would be: a guest that reboots by going to the reset vector in real mode asks for a
+ * reset. Linux does so when ACPI says "hardware-reduced", from which it concludes UEFI
+ * (efi_reboot_required()).
  */
 static void put_reset_vector(uint8_t *area)
 {
@@ -955,7 +967,8 @@ int machine_boot(struct machine *m, const char **note, struct err *e)
 	if (mem_low_end(&m->mem) >= MIB) {
 		uint8_t *area = mem_at(&m->mem, ACPI_RSDP_ADDR, ACPI_AREA_SIZE);
 
-		rc = area ? acpi_build(&a, area, ACPI_AREA_SIZE - 16, e) : err_set(e, ENOMEM, "no room for ACPI tables");
+		rc = area ? acpi_build(&a, area, ACPI_AREA_SIZE - 16, e)
+			  : err_set(e, ENOMEM, "no room for ACPI tables");
 		if (rc < 0)
 			return rc;
 		put_reset_vector(area);
@@ -978,7 +991,8 @@ enum vmm_exit machine_run(struct machine *m, uint32_t *arg2, char *text, size_t 
 		int rc = pthread_create(&m->cpu[i].thread, NULL, vcpu_main, &m->cpu[i]);
 
 		if (rc) {
-			snprintf(text, len, "cannot start the thread of CPU %u: %s", i, strerror(rc));
+			snprintf(text, len, "cannot start the thread of CPU %u: %s", i,
+				strerror(rc));
 			want(m, WANT_END, VMM_EXIT_ERROR, 0, text);
 			break;
 		}

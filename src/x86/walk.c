@@ -26,8 +26,8 @@ enum { RETRIES = 64 };
 static bool entry_set(void *p, unsigned size, uint64_t old, uint64_t val)
 {
 	if (size == 8)
-		return __atomic_compare_exchange_n((uint64_t *)p, &old, val, false,
-			__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+		return __atomic_compare_exchange_n(
+			(uint64_t *)p, &old, val, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 	uint32_t o = (uint32_t)old;
 
 	return __atomic_compare_exchange_n(
@@ -39,8 +39,8 @@ struct format {
 };
 
 /* Bits that must be zero in an entry that is used at this level (1 = page table). */
-static uint64_t reserved(const struct x86_paging *p, const struct format *f, unsigned level, bool leaf,
-	uint64_t e)
+static uint64_t reserved(
+	const struct x86_paging *p, const struct format *f, unsigned level, bool leaf, uint64_t e)
 {
 	uint64_t r = 0;
 
@@ -70,22 +70,27 @@ int x86_walk(const struct mem *m, const struct x86_paging *p, uint64_t va, enum 
 	const bool pae = p->cr4 & X86_CR4_PAE, lma = p->efer & X86_EFER_LMA;
 	const bool nxe = p->efer & X86_EFER_NXE && pae;
 	const bool wp = p->cr0 & X86_CR0_WP;
-	const struct format f = !pae ? (struct format){2, 10, 4}
-		: lma		     ? (struct format){4, 9, 8}
-				     : (struct format){2, 9, 8};
-	const uint32_t code = (access == X86_WRITE ? X86_PF_W : 0) | (user ? X86_PF_U : 0) |
+	const struct format f = !pae  ? (struct format){2, 10, 4}
+				: lma ? (struct format){4, 9, 8}
+				      : (struct format){2, 9, 8};
+	const uint32_t code =
+		(access == X86_WRITE ? X86_PF_W : 0) | (user ? X86_PF_U : 0) |
 		(access == X86_FETCH && (nxe || p->cr4 & X86_CR4_SMEP) ? X86_PF_I : 0);
 
 	if (!(p->cr0 & X86_CR0_PG)) {
-		*w = (struct x86_walk){.gpa = va, .page_size = MEM_PAGE, .write_ok = true,
-			.user = true, .pte_w = true};
+		*w = (struct x86_walk){.gpa = va,
+			.page_size = MEM_PAGE,
+			.write_ok = true,
+			.user = true,
+			.pte_w = true};
 		return 0;
 	}
 	if (!lma)
 		va = (uint32_t)va;
 
 	for (unsigned retry = 0; retry < RETRIES; retry++) {
-		uint64_t table = lma ? p->cr3 & PTE_ADDR : p->cr3 & 0xfffff000, e = 0, leaf_size = 0;
+		uint64_t table = lma ? p->cr3 & PTE_ADDR : p->cr3 & 0xfffff000, e = 0,
+			 leaf_size = 0;
 		bool writable = true, usr = true, nx = false, again = false, leaf = false;
 		unsigned level = f.levels;
 
@@ -145,7 +150,8 @@ int x86_walk(const struct mem *m, const struct x86_paging *p, uint64_t va, enum 
 					break;
 				}
 				/* the table may hold code or be watched by the dirty log */
-				__atomic_or_fetch(&m->page_bits[mem_page(m, at)], MEM_PG_DIRTY, __ATOMIC_RELAXED);
+				__atomic_or_fetch(&m->page_bits[mem_page(m, at)], MEM_PG_DIRTY,
+					__ATOMIC_RELAXED);
 				e |= set;
 			}
 			table = e & (f.entry == 8 ? PTE_ADDR : 0xfffff000);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Branches, calls and the stack. Direct branches inside a page are linked to the block they lead to once it is
- * known; everything else ends in op_goto(), which leaves the search to the loop in interp.c.
+ * Branches, calls and the stack. Direct branches inside a page are linked to the block they lead to
+ * once it is known; everything else ends in op_goto(), which leaves the search to the loop in
+ * interp.c.
  */
 #include "engine/interp/ops-int.h"
 
@@ -94,7 +95,8 @@ OP(op_end) /* the block is full: go on behind it */
 
 OP(op_jmp)
 {
-	return go_direct(c, op, near_target(c, op, op_next_rip(c, op) + (uint64_t)op->imm, op->size), 1);
+	return go_direct(
+		c, op, near_target(c, op, op_next_rip(c, op) + (uint64_t)op->imm, op->size), 1);
 }
 
 #define JCC(n)                                                                                     \
@@ -121,7 +123,8 @@ JCC(13)
 JCC(14)
 JCC(15)
 iop_fn *const jcc64[16] = {op_jcc_0, op_jcc_1, op_jcc_2, op_jcc_3, op_jcc_4, op_jcc_5, op_jcc_6,
-	op_jcc_7, op_jcc_8, op_jcc_9, op_jcc_10, op_jcc_11, op_jcc_12, op_jcc_13, op_jcc_14, op_jcc_15};
+	op_jcc_7, op_jcc_8, op_jcc_9, op_jcc_10, op_jcc_11, op_jcc_12, op_jcc_13, op_jcc_14,
+	op_jcc_15};
 
 OP(op_jcc)
 {

@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * interp: plain C meaning of every instruction. It is the fall-back of the translator, its oracle, and
- * what runs guests where a host allows no executable memory at run time for anything but vec.c.
+ * interp: plain C meaning of every instruction. It is the fall-back of the translator, its oracle,
+ * and what runs guests where a host allows no executable memory at run time for anything but vec.c.
  *
- * How it works. Guest code is decoded once into blocks: up to BLOCK_INSNS instructions of one page, each bound
- * to the C function that is its meaning (struct iop). A block is found by the physical address of its
- * first byte and the mode; in front of that stands a table by virtual address (jc), which dies as a
- * whole when address translation may have changed (jc_gen). Direct branches inside a page are linked.
- * A function goes on to the next one by a tail call (op_next()), or returns NULL at the block's end.
+ * How it works. Guest code is decoded once into blocks: up to BLOCK_INSNS instructions of one page,
+ * each bound to the C function that is its meaning (struct iop). A block is found by the physical
+ * address of its first byte and the mode; in front of that stands a table by virtual address (jc),
+ * which dies as a whole when address translation may have changed (jc_gen). Direct branches inside
+ * a page are linked. A function goes on to the next one by a tail call (op_next()), or returns NULL
+ * at the block's end.
  *
  * RIP is not kept up to date inside a block: gpr[R_PC] holds the offset of the block's start, and
- * each iop the distance to the next instruction. A function that may fault sets c->op before it takes a slow
- * path; raise_fault() jumps back to cpu_run(), which computes RIP from it. Functions write registers
- * only after their last possible fault.
+ * each iop the distance to the next instruction. A function that may fault sets c->op before it
+ * takes a slow path; raise_fault() jumps back to cpu_run(), which computes RIP from it. Functions
+ * write registers only after their last possible fault.
  *
  * Between blocks the attention word is looked at: interrupts, kicks, requests of other vCPUs.
- * Single-stepping, breakpoints, interrupt shadows and stores into the running block's own page use blocks of
- * one instruction (c->single).
+ * Single-stepping, breakpoints, interrupt shadows and stores into the running block's own page use
+ * blocks of one instruction (c->single).
  *
- * Self-modifying code: see mem.c. Threads: a vCPU's struct belongs to its thread; others only set bits in
- * attention. Shared between vCPUs are page generations, lines and the vec arena.
+ * Self-modifying code: see mem.c. Threads: a vCPU's struct belongs to its thread; others only set
+ * bits in attention. Shared between vCPUs are page generations, lines and the vec arena.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -56,7 +57,7 @@ static void *arena_take(struct engine_cpu *c, size_t n)
 /* Room for a whole block with all that hangs on it */
 enum {
 	BLOCK_ROOM = sizeof(struct block) + (BLOCK_INSNS + 1) * sizeof(struct iop) +
-		BLOCK_INSNS * (sizeof(struct vec_op) + 32)
+		     BLOCK_INSNS * (sizeof(struct vec_op) + 32)
 };
 
 static bool is_vec_op(unsigned op)
@@ -65,11 +66,11 @@ static bool is_vec_op(unsigned op)
 }
 
 /*
- * Binds one decoded instruction. What its function wants to look at later is kept in the arena, or, with
- * scratch, in the vCPU's one place for such. True if the block ends here.
+ * Binds one decoded instruction. What its function wants to look at later is kept in the arena, or,
+ * with scratch, in the vCPU's one place for such. True if the block ends here.
  */
-static bool bind(
-	struct engine_cpu *c, struct iop *op, const struct x86_insn *i, unsigned next_off, bool scratch)
+static bool bind(struct engine_cpu *c, struct iop *op, const struct x86_insn *i, unsigned next_off,
+	bool scratch)
 {
 	static const struct x86_insn undefined = {.op = X86_OP_UD};
 	unsigned flags;
@@ -77,8 +78,8 @@ static bool bind(
 	memset(op, 0, sizeof *op);
 	op->next_off = (uint16_t)next_off;
 	if (is_vec_op(i->op)) {
-		bool elements =
-			i->op == X86_OP_GATHER || i->op == X86_OP_MASKMOV || i->op == X86_OP_VMASKMOV;
+		bool elements = i->op == X86_OP_GATHER || i->op == X86_OP_MASKMOV ||
+				i->op == X86_OP_VMASKMOV;
 		struct vec_op *vec = scratch ? c->scratch_vec : arena_take(c, sizeof *vec);
 
 		vec->insn = *i;
@@ -107,7 +108,8 @@ static noreturn void raise_too_long(struct engine_cpu *c)
 	raise_gp(c);
 }
 
-/* Decodes one instruction at rip into the scratch block: page crossings, single steps, device memory. */
+/* Decodes one instruction at rip into the scratch block: page crossings, single steps, device
+ * memory. */
 static struct block *block_one(struct engine_cpu *c, uint64_t rip, uint64_t lin)
 {
 	struct block *b = c->scratch;
@@ -149,8 +151,8 @@ static struct block *block_one(struct engine_cpu *c, uint64_t rip, uint64_t lin)
 }
 
 /*
- * Decodes a block that starts at lin (offset rip in CS), whose physical address is gpa. NULL when not even one
- * instruction lies wholly in the page.
+ * Decodes a block that starts at lin (offset rip in CS), whose physical address is gpa. NULL when
+ * not even one instruction lies wholly in the page.
  */
 static struct block *block_build(struct engine_cpu *c, uint64_t rip, uint64_t lin, uint64_t gpa)
 {
@@ -167,8 +169,9 @@ static struct block *block_build(struct engine_cpu *c, uint64_t rip, uint64_t li
 	if (c->arena_used + BLOCK_ROOM > ARENA_SIZE)
 		blocks_drop(c);
 	/*
-	 * The generation first; then the bytes, from a copy that nobody changes; then the mark (mem.c), when
-	 * it is known how much to mark; and if the bytes have changed before it stood, not this time.
+	 * The generation first; then the bytes, from a copy that nobody changes; then the mark
+	 * (mem.c), when it is known how much to mark; and if the bytes have changed before it
+	 * stood, not this time.
 	 */
 	gen = __atomic_load_n(&vm->page_gen[page], __ATOMIC_SEQ_CST);
 	span = (unsigned)min_u64(sizeof copy, MEM_PAGE - start);
@@ -210,7 +213,8 @@ static struct block *block_build(struct engine_cpu *c, uint64_t rip, uint64_t li
 		memset(&b->ops[nops], 0, sizeof b->ops[nops]);
 		b->ops[nops].next_off = (uint16_t)off;
 		op_bind_end(&b->ops[nops]);
-		b->ops[nops].link = start + off < MEM_PAGE && c->mode == X86_MODE64 ? b->link : NULL;
+		b->ops[nops].link =
+			start + off < MEM_PAGE && c->mode == X86_MODE64 ? b->link : NULL;
 	}
 	b->gpa = gpa;
 	b->mode = c->mode;
@@ -228,7 +232,7 @@ static struct block *block_build(struct engine_cpu *c, uint64_t rip, uint64_t li
 static bool in_limit(const struct engine_cpu *c, const struct block *b, uint64_t rip)
 {
 	return likely(c->mode == X86_MODE64) ||
-		rip + b->ops[b->nops - 1].next_off - 1 <= c->s.seg[X86_CS].limit;
+	       rip + b->ops[b->nops - 1].next_off - 1 <= c->s.seg[X86_CS].limit;
 }
 
 static struct block *block_find(struct engine_cpu *c, uint64_t rip)
@@ -239,8 +243,8 @@ static struct block *block_find(struct engine_cpu *c, uint64_t rip)
 
 	lin = c->mode == X86_MODE64 ? rip : (uint32_t)(rip + c->s.seg[X86_CS].base);
 	j = &c->jc[(lin ^ lin >> 12) & (JC_SIZE - 1)];
-	if (likely(j->va == lin && j->gen == c->jc_gen && j->mode == (c->mode | (uint32_t)c->cpl << 4) &&
-		    *j->b->gen_now == j->b->gen) &&
+	if (likely(j->va == lin && j->gen == c->jc_gen &&
+		    j->mode == (c->mode | (uint32_t)c->cpl << 4) && *j->b->gen_now == j->b->gen) &&
 		in_limit(c, j->b, rip))
 		return j->b;
 	c->op = NULL;
@@ -256,13 +260,15 @@ static struct block *block_find(struct engine_cpu *c, uint64_t rip)
 		b = block_build(c, rip, lin, gpa);
 	if (!b || !in_limit(c, b, rip))
 		return block_one(c, rip, lin);
-	*j = (struct jc_entry){.va = lin, .b = b, .gen = c->jc_gen, .mode = c->mode | (uint32_t)c->cpl << 4};
+	*j = (struct jc_entry){
+		.va = lin, .b = b, .gen = c->jc_gen, .mode = c->mode | (uint32_t)c->cpl << 4};
 	return b;
 }
 
 /* ---- events between blocks ---- */
 
-/* Which exceptions make a double fault when they come while another one is delivered (SDM table 6-5) */
+/* Which exceptions make a double fault when they come while another one is delivered (SDM table
+ * 6-5) */
 static bool contributory(int vector)
 {
 	return vector == X86_DE || (vector >= X86_TS && vector <= X86_GP);
@@ -302,9 +308,9 @@ static void fault_arrived(struct engine_cpu *c)
 		c->s.mp = X86_MP_SHUTDOWN;
 		return;
 	}
-	if (first >= 0 &&
-		((contributory(first) && contributory(f.vector)) ||
-			(first == X86_PF_EXC && (contributory(f.vector) || f.vector == X86_PF_EXC)))) {
+	if (first >= 0 && ((contributory(first) && contributory(f.vector)) ||
+				  (first == X86_PF_EXC &&
+					  (contributory(f.vector) || f.vector == X86_PF_EXC)))) {
 		exception(c, X86_DF_EXC, true, 0);
 		return;
 	}
@@ -323,7 +329,8 @@ static void debug_trap(struct engine_cpu *c, uint64_t bits)
 /* Instruction breakpoint at rip? Raises #DB as a fault. */
 static bool exec_breakpoint(struct engine_cpu *c)
 {
-	uint64_t lin = c->mode == X86_MODE64 ? c->rip : (uint32_t)(c->rip + c->s.seg[X86_CS].base), hit = 0;
+	uint64_t lin = c->mode == X86_MODE64 ? c->rip : (uint32_t)(c->rip + c->s.seg[X86_CS].base),
+		 hit = 0;
 
 	if (c->s.rflags & X86_RF)
 		return false;
@@ -442,7 +449,8 @@ static void step(struct engine_cpu *c)
 	c->link = NULL;
 	if (rf)
 		c->s.rflags &= ~(uint64_t)X86_RF;
-	/* they go by the TF they end with: user code that steps must not trap in the kernel's entry */
+	/* they go by the TF they end with: user code that steps must not trap in the kernel's entry
+	 */
 	if (b->ops[0].fn == op_syscall || b->ops[0].fn == op_sysret)
 		tf = c->s.rflags & X86_TF;
 	if (tf && !c->s.movss_shadow && !c->no_step)
@@ -460,8 +468,8 @@ static void step(struct engine_cpu *c)
 
 static bool must_step(const struct engine_cpu *c)
 {
-	return c->single || c->dr_exec || c->dr_data || c->trap_pending || c->s.sti_shadow || c->s.movss_shadow ||
-		c->s.rflags & (X86_TF | X86_RF);
+	return c->single || c->dr_exec || c->dr_data || c->trap_pending || c->s.sti_shadow ||
+	       c->s.movss_shadow || c->s.rflags & (X86_TF | X86_RF);
 }
 
 /* The block at c->rip, linked to the branch that led there. */
@@ -481,7 +489,8 @@ static bool idle(const struct engine_cpu *c)
 {
 	uint32_t a = atomic_load(&c->attention);
 
-	if (c->s.mp == X86_MP_HALT) /* an IRQ that attend() found no vector for is about to go away */
+	if (c->s.mp ==
+		X86_MP_HALT) /* an IRQ that attend() found no vector for is about to go away */
 		return !(a & ~(uint32_t)ATTN_IRQ);
 	return !(a & (ATTN_INIT | ATTN_SIPI | ATTN_KICK | ATTN_CODE));
 }
@@ -491,7 +500,8 @@ static void loop(struct engine_cpu *c)
 	for (;;) {
 		struct block *b;
 
-		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed) & c->attn_mask)) {
+		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed) &
+			     c->attn_mask)) {
 			if (attend(c))
 				return;
 			c->block = NULL;
@@ -518,7 +528,8 @@ static void loop(struct engine_cpu *c)
 			c->nblocks++;
 			c->ninsns += b->nops;
 			b->ops[0].fn(c, b->ops);
-			if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed) & c->attn_mask) ||
+			if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed) &
+				     c->attn_mask) ||
 				unlikely(c->s.mp != X86_MP_RUN) || unlikely(must_step(c)))
 				break;
 			if (c->next && *c->next->gen_now == c->next->gen) {
@@ -538,8 +549,8 @@ static enum cpu_stop interp_run(struct engine_cpu *c)
 	if (atomic_load(&c->code_seen) != atomic_load(&c->vm->code_epoch))
 		code_sync(c);
 	/*
-	 * Everything lives in *c, nothing in locals that would have to survive the jump. A fault during
-	 * the delivery of a fault comes back here as well.
+	 * Everything lives in *c, nothing in locals that would have to survive the jump. A fault
+	 * during the delivery of a fault comes back here as well.
 	 */
 	why = setjmp(c->jb);
 	if (why == JMP_FAULT)
@@ -561,13 +572,15 @@ static enum cpu_stop interp_run(struct engine_cpu *c)
 
 /* ---- the engine's table ---- */
 
-/* Reads both clocks at nearly the same time: the best of a few tries, one of which nobody interrupts. */
+/* Reads both clocks at nearly the same time: the best of a few tries, one of which nobody
+ * interrupts. */
 static void clock_sample(struct engine_vm *vm)
 {
 	uint64_t best = UINT64_MAX;
 
 	for (unsigned i = 0; i < 16; i++) {
-		uint64_t before = __builtin_ia32_rdtsc(), ns = now_ns(), after = __builtin_ia32_rdtsc();
+		uint64_t before = __builtin_ia32_rdtsc(), ns = now_ns(),
+			 after = __builtin_ia32_rdtsc();
 
 		if (after - before < best) {
 			best = after - before;
@@ -603,7 +616,8 @@ static int interp_vm_new(struct engine_vm **out, struct mem *mem, const struct x
 		if (vm->page_lines != MAP_FAILED)
 			munmap(vm->page_lines, lines);
 		free(vm);
-		return err_set(e, code, "interp: cannot map the tables of code pages: %s", strerror(code));
+		return err_set(
+			e, code, "interp: cannot map the tables of code pages: %s", strerror(code));
 	}
 	if (vec_new(&vm->vec, e)) {
 		munmap(vm->page_gen, gens);
@@ -748,7 +762,8 @@ static int interp_set(struct engine_cpu *c, const struct x86_state *s, struct er
 	mmu_update(c);
 	if (s->cr0 & X86_CR0_PG && s->cr4 & X86_CR4_PAE && !x86_long_mode(s))
 		for (unsigned i = 0; i < 4; i++)
-			if (mem_get(c->vm->mem, (s->cr3 & 0xffffffe0) + 8 * i, &c->paging.pdpte[i], 8))
+			if (mem_get(c->vm->mem, (s->cr3 & 0xffffffe0) + 8 * i, &c->paging.pdpte[i],
+				    8))
 				c->paging.pdpte[i] = 0;
 	tlb_flush(c);
 	sys_update(c);
@@ -767,7 +782,8 @@ static const char *interp_error(struct engine_cpu *c)
 
 static size_t interp_stats(struct engine_vm *vm, char *buf, size_t len)
 {
-	uint64_t insns = 0, blocks = 0, decoded = 0, flush = 0, miss = 0, irq = 0, exc = 0, arena = 0;
+	uint64_t insns = 0, blocks = 0, decoded = 0, flush = 0, miss = 0, irq = 0, exc = 0,
+		 arena = 0;
 	int n;
 
 	for (unsigned i = 0; i < vm->ncpus; i++) {
@@ -785,7 +801,8 @@ static size_t interp_stats(struct engine_vm *vm, char *buf, size_t len)
 		arena += c->arena_used;
 	}
 	n = snprintf(buf, len,
-		"instructions %llu\nblocks %llu\ninstructions_decoded %llu\ntlb_flushes %llu\ntlb_fills %llu\n"
+		"instructions %llu\nblocks %llu\ninstructions_decoded %llu\ntlb_flushes "
+		"%llu\ntlb_fills %llu\n"
 		"interrupts %llu\nexceptions %llu\ncache_bytes %llu\n",
 		(unsigned long long)insns, (unsigned long long)blocks, (unsigned long long)decoded,
 		(unsigned long long)flush, (unsigned long long)miss, (unsigned long long)irq,

@@ -2,18 +2,20 @@
 /*
  * Guest memory as interp sees it: the soft-TLB's slow side, and self-modifying code.
  *
- * The TLB has one direct-mapped table per kind of access (user, kernel, kernel with AC set). An entry
- * is filled only with what may be done without further looking: the write tag is absent while the
- * page is clean, read-only, or holds decoded code; device memory is never entered. When alignment
- * checks or data breakpoints are on, the mode is MMU_CHECKED, whose table is always empty.
+ * The TLB has one direct-mapped table per kind of access (user, kernel, kernel with AC set). An
+ * entry is filled only with what may be done without further looking: the write tag is absent while
+ * the page is clean, read-only, or holds decoded code; device memory is never entered. When
+ * alignment checks or data breakpoints are on, the mode is MMU_CHECKED, whose table is always
+ * empty.
  *
- * Code. Each vCPU has decoded blocks of its own. For every RAM page there is a generation number, and
- * a bitmap of the 64-byte lines from which some vCPU has decoded. A block remembers the generation; if
- * it has moved on, the block is dead. Who writes to a marked line moves the generation on. To
- * have such writes noticed, a vCPU that is about to decode from a page for the first time sets
- * MEM_PG_CODE and waits until all other running vCPUs have dropped their write tags (code_epoch); only
- * then it sets MEM_PG_CODE_SYNCED and reads the bytes. In a slow store the bytes are written first, then the lines are looked at,
- * while the decoder marks the lines first, then reads: one of the two sees the other.
+ * Code. Each vCPU has decoded blocks of its own. For every RAM page there is a generation number,
+ * and a bitmap of the 64-byte lines from which some vCPU has decoded. A block remembers the
+ * generation; if it has moved on, the block is dead. Who writes to a marked line moves the
+ * generation on. To have such writes noticed, a vCPU that is about to decode from a page for the
+ * first time sets MEM_PG_CODE and waits until all other running vCPUs have dropped their write tags
+ * (code_epoch); only then it sets MEM_PG_CODE_SYNCED and reads the bytes. In a slow store the bytes
+ * are written first, then the lines are looked at, while the decoder marks the lines first, then
+ * reads: one of the two sees the other.
  *
  * A store into the page of the running block asks for the instruction to be executed again alone
  * (JMP_ONE), so that the next one is looked up anew.
@@ -71,7 +73,8 @@ void mmu_update(struct engine_cpu *c)
 	else if (c->cpl == 3)
 		c->mmu = MMU_USER;
 	else
-		c->mmu = s->rflags & X86_AC || !(s->cr4 & X86_CR4_SMAP) ? MMU_KERNEL_AC : MMU_KERNEL;
+		c->mmu =
+			s->rflags & X86_AC || !(s->cr4 & X86_CR4_SMAP) ? MMU_KERNEL_AC : MMU_KERNEL;
 }
 
 static noreturn void raise_pf(struct engine_cpu *c, uint64_t lin, uint32_t code)
@@ -96,12 +99,11 @@ static void check_canonical(struct engine_cpu *c, uint64_t lin, unsigned seg)
  * Translates one byte's page for an access of the current privilege (sys: supervisor, whatever the
  * CPL) and enters what may be entered into the TLB.
  */
-static struct place translate(
-	struct engine_cpu *c, uint64_t lin, enum x86_access access, bool sys)
+static struct place translate(struct engine_cpu *c, uint64_t lin, enum x86_access access, bool sys)
 {
 	const bool user = c->cpl == 3 && !sys;
-	const bool smap_ok = user || !(c->s.cr4 & X86_CR4_SMAP) ||
-		(!sys && c->cpl != 3 && c->s.rflags & X86_AC);
+	const bool smap_ok =
+		user || !(c->s.cr4 & X86_CR4_SMAP) || (!sys && c->cpl != 3 && c->s.rflags & X86_AC);
 	struct tlb_entry *e;
 	struct x86_walk w;
 	struct place p;
@@ -249,8 +251,8 @@ static uint64_t lines_of(uint64_t gpa, unsigned len)
 }
 
 /*
- * A store that hits code of the running block's page ends the block: the instruction runs again, alone,
- * and does the store then.
+ * A store that hits code of the running block's page ends the block: the instruction runs again,
+ * alone, and does the store then.
  */
 static void code_guard(struct engine_cpu *c, const struct place *p, unsigned size)
 {
@@ -350,7 +352,8 @@ void mem_read_bytes(struct engine_cpu *c, uint64_t lin, void *dst, unsigned len,
 		if (p.host) {
 			memcpy(d + done, p.host, n);
 		} else {
-			for (unsigned i = 0; i < n; i += 4) { /* device registers are 32 bits wide */
+			for (unsigned i = 0; i < n;
+				i += 4) { /* device registers are 32 bits wide */
 				unsigned k = (unsigned)min_u64(4, n - i);
 				struct place b = {.gpa = p.gpa + i, .page = p.page};
 				uint64_t v = host_read(c, &b, k);
@@ -363,7 +366,8 @@ void mem_read_bytes(struct engine_cpu *c, uint64_t lin, void *dst, unsigned len,
 	}
 }
 
-void mem_write_bytes(struct engine_cpu *c, uint64_t lin, const void *src, unsigned len, unsigned seg)
+void mem_write_bytes(
+	struct engine_cpu *c, uint64_t lin, const void *src, unsigned len, unsigned seg)
 {
 	const uint8_t *s = src;
 
@@ -413,8 +417,8 @@ void *mem_rmw_slow(struct engine_cpu *c, uint64_t lin, unsigned size, unsigned s
 		return p[0].host;
 	}
 	/*
-	 * Two pages or a device: the operation runs on a copy. A lock makes it atomic with regard to
-	 * others of its kind, which is what bus locks on real hardware are for.
+	 * Two pages or a device: the operation runs on a copy. A lock makes it atomic with regard
+	 * to others of its kind, which is what bus locks on real hardware are for.
 	 */
 	if (c->locked)
 		pthread_mutex_lock(&c->vm->split_lock);
@@ -575,8 +579,8 @@ static void wait_others(struct engine_cpu *c, uint64_t epoch)
 		if (!o || o == c)
 			continue;
 		atomic_fetch_or(&o->attention, ATTN_CODE);
-		for (unsigned spins = 0; atomic_load(&o->in_guest) && atomic_load(&o->code_seen) < epoch;
-			spins++) {
+		for (unsigned spins = 0;
+			atomic_load(&o->in_guest) && atomic_load(&o->code_seen) < epoch; spins++) {
 			if (spins > 100)
 				sched_yield();
 			if (atomic_load(&c->attention) & ATTN_CODE)
@@ -598,7 +602,8 @@ void code_page_mark(struct engine_cpu *c, uint64_t gpa, unsigned len)
 				code_sync(c);
 			sched_yield();
 		}
-		if (!(__atomic_fetch_or(bits, MEM_PG_CODE, __ATOMIC_SEQ_CST) & MEM_PG_CODE_SYNCED)) {
+		if (!(__atomic_fetch_or(bits, MEM_PG_CODE, __ATOMIC_SEQ_CST) &
+			    MEM_PG_CODE_SYNCED)) {
 			wait_others(c, atomic_fetch_add(&vm->code_epoch, 1) + 1);
 			code_sync(c);
 			__atomic_fetch_or(bits, MEM_PG_CODE_SYNCED, __ATOMIC_SEQ_CST);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Segmentation and everything that goes through descriptors: loads of segment registers, far calls,
- * jumps and returns, gates, interrupt and exception delivery, IRET, SYSCALL and its relatives, hardware
- * task switches (SDM Vol. 3A chapters 3, 5, 6 and 7; Vol. 2 for the instructions).
+ * jumps and returns, gates, interrupt and exception delivery, IRET, SYSCALL and its relatives,
+ * hardware task switches (SDM Vol. 3A chapters 3, 5, 6 and 7; Vol. 2 for the instructions).
  *
  * Order matters here: all checks and all memory accesses that may fault come first, registers
  * are written last, so that a fault leaves the state as the instruction found it.
@@ -203,14 +203,15 @@ static struct x86_seg seg_real(struct engine_cpu *c, unsigned seg, uint16_t sel)
 	} else {
 		/* limit and size stay: "unreal mode" */
 		v.attr = (v.attr & (X86_SEG_DB | X86_SEG_G)) | X86_SEG_P | X86_SEG_S | X86_SEG_WR |
-			X86_SEG_ACCESSED;
+			 X86_SEG_ACCESSED;
 	}
 	return v;
 }
 
-/* SS for a given privilege level; the checks of MOV SS, with the exception that the caller names. */
-static struct x86_seg seg_stack(struct engine_cpu *c, uint16_t sel, unsigned cpl, unsigned exc,
-	unsigned exc_np)
+/* SS for a given privilege level; the checks of MOV SS, with the exception that the caller names.
+ */
+static struct x86_seg seg_stack(
+	struct engine_cpu *c, uint16_t sel, unsigned cpl, unsigned exc, unsigned exc_np)
 {
 	struct desc d;
 
@@ -267,7 +268,8 @@ static void cs_put(struct engine_cpu *c, struct x86_seg v, unsigned cpl)
 	cpu_mode_update(c);
 }
 
-/* Checks that the target lies in the code segment: canonical in 64-bit mode, in the limit otherwise. */
+/* Checks that the target lies in the code segment: canonical in 64-bit mode, in the limit
+ * otherwise. */
 static void check_target(struct engine_cpu *c, const struct x86_seg *cs, uint64_t rip)
 {
 	if (x86_long_mode(&c->s) && cs->attr & X86_SEG_L) {
@@ -285,8 +287,8 @@ struct stack {
 	struct x86_seg seg;
 	uint64_t sp;
 	uint64_t mask;
-	bool flat; /* 64-bit: no base, no limit */
-	bool sys;  /* supervisor accesses whatever the current CPL */
+	bool flat;    /* 64-bit: no base, no limit */
+	bool sys;     /* supervisor accesses whatever the current CPL */
 	unsigned exc; /* #SS error code source: selector of a new stack, else 0 */
 };
 
@@ -449,13 +451,15 @@ static void task_switch(struct engine_cpu *c, uint16_t sel, enum task_why why, b
 		s->cr3 = cr3;
 		if (s->cr4 & X86_CR4_PAE)
 			for (unsigned i = 0; i < 4; i++)
-				if (mem_get(c->vm->mem, (cr3 & 0xffffffe0) + 8 * i, &c->paging.pdpte[i], 8))
+				if (mem_get(c->vm->mem, (cr3 & 0xffffffe0) + 8 * i,
+					    &c->paging.pdpte[i], 8))
 					c->paging.pdpte[i] = 0;
 		tlb_flush(c);
 	}
 	for (unsigned i = 0; i < 8; i++)
 		s->gpr[i] = r[i];
-	set_rflags(c, efl, X86_ARITH | X86_TF | X86_IF | X86_DF | X86_IOPL | X86_NT | X86_RF | X86_VM |
+	set_rflags(c, efl,
+		X86_ARITH | X86_TF | X86_IF | X86_DF | X86_IOPL | X86_NT | X86_RF | X86_VM |
 			X86_AC | X86_ID);
 	c->rip = eip;
 	s->ldt = (struct x86_seg){.sel = ldt};
@@ -464,7 +468,8 @@ static void task_switch(struct engine_cpu *c, uint16_t sel, enum task_why why, b
 	c->block = NULL;
 	c->op = NULL; /* faults below belong to the first instruction of the new task */
 	if (ldt & ~3) {
-		if (ldt & 4 || !desc_try(c, ldt, &d) || desc_s(&d) || desc_type(&d) != 2 || !desc_p(&d))
+		if (ldt & 4 || !desc_try(c, ldt, &d) || desc_s(&d) || desc_type(&d) != 2 ||
+			!desc_p(&d))
 			raise_fault(c, X86_TS, ldt & 0xfffc);
 		s->ldt = desc_seg(&d);
 	}
@@ -525,7 +530,8 @@ static void deliver_real(struct engine_cpu *c, unsigned vector)
 	cpu_mode_update(c);
 }
 
-static void deliver_long(struct engine_cpu *c, unsigned vector, enum event ev, bool has_code, uint32_t code)
+static void deliver_long(
+	struct engine_cpu *c, unsigned vector, enum event ev, bool has_code, uint32_t code)
 {
 	const uint32_t err = vector * 8 + 2 + (ev == EV_SOFT || ev == EV_INT3 ? 0 : ext_bit(ev));
 	struct x86_state *s = &c->s;
@@ -667,7 +673,10 @@ static void deliver_legacy(
 	if (old_fl & X86_VM)
 		s->seg[X86_ES] = (struct x86_seg){0};
 	s->seg[X86_SS] = ss;
-	s->gpr[X86_RSP] = cpl < c->cpl ? (k.mask == 0xffff ? (s->gpr[X86_RSP] & 0xffff0000) | (k.sp & 0xffff) : (uint32_t)k.sp) : k.sp;
+	s->gpr[X86_RSP] =
+		cpl < c->cpl ? (k.mask == 0xffff ? (s->gpr[X86_RSP] & 0xffff0000) | (k.sp & 0xffff)
+						 : (uint32_t)k.sp)
+			     : k.sp;
 	s->rflags &= ~(uint64_t)(X86_TF | X86_NT | X86_RF | X86_VM | (type & 1 ? 0 : X86_IF));
 	c->rip = target;
 	cs_put(c, cs, cpl);
@@ -684,7 +693,8 @@ void deliver(struct engine_cpu *c, unsigned vector, enum event ev, bool has_code
 }
 
 /* INT n and its relatives: traps, the pushed RIP is that of the next instruction. */
-static const struct iop *soft_int(struct engine_cpu *c, const struct iop *op, unsigned vector, enum event ev)
+static const struct iop *soft_int(
+	struct engine_cpu *c, const struct iop *op, unsigned vector, enum event ev)
 {
 	c->op = op;
 	if (vm86(c) && ev == EV_SOFT && (c->s.rflags & X86_IOPL) != X86_IOPL)
@@ -755,7 +765,8 @@ static struct x86_seg far_code(struct engine_cpu *c, struct desc *d)
 	if (!desc_p(d))
 		raise_fault(c, X86_NP, d->sel & 0xfffc);
 	cs = desc_seg(d);
-	if (x86_long_mode(&c->s) && (cs.attr & (X86_SEG_L | X86_SEG_DB)) == (X86_SEG_L | X86_SEG_DB))
+	if (x86_long_mode(&c->s) &&
+		(cs.attr & (X86_SEG_L | X86_SEG_DB)) == (X86_SEG_L | X86_SEG_DB))
 		raise_fault(c, X86_GP, d->sel & 0xfffc);
 	return cs;
 }
@@ -916,7 +927,8 @@ static void drop_inner_segs(struct engine_cpu *c, unsigned cpl)
 
 	for (unsigned i = 0; i < ARRAY_LEN(segs); i++) {
 		struct x86_seg *g = &c->s.seg[segs[i]];
-		bool conforming = (g->attr & (X86_SEG_CODE | X86_SEG_DC)) == (X86_SEG_CODE | X86_SEG_DC);
+		bool conforming =
+			(g->attr & (X86_SEG_CODE | X86_SEG_DC)) == (X86_SEG_CODE | X86_SEG_DC);
 
 		if (g->attr & X86_SEG_P && !conforming && (g->attr >> 5 & 3u) < cpl) {
 			uint64_t base = g->base;
@@ -944,12 +956,14 @@ static struct x86_seg return_code(struct engine_cpu *c, uint16_t sel, struct des
 	if (!desc_p(d))
 		raise_fault(c, X86_NP, sel & 0xfffc);
 	cs = desc_seg(d);
-	if (x86_long_mode(&c->s) && (cs.attr & (X86_SEG_L | X86_SEG_DB)) == (X86_SEG_L | X86_SEG_DB))
+	if (x86_long_mode(&c->s) &&
+		(cs.attr & (X86_SEG_L | X86_SEG_DB)) == (X86_SEG_L | X86_SEG_DB))
 		raise_fault(c, X86_GP, sel & 0xfffc);
 	return cs;
 }
 
-/* SS of a return to an outer level, or of any 64-bit IRET: null is fine for 64-bit code below ring 3. */
+/* SS of a return to an outer level, or of any 64-bit IRET: null is fine for 64-bit code below
+ * ring 3. */
 static struct x86_seg return_stack(
 	struct engine_cpu *c, uint16_t sel, unsigned cpl, const struct x86_seg *cs)
 {
@@ -1006,9 +1020,11 @@ const struct iop *op_retfar(struct engine_cpu *c, const struct iop *op)
 		s->seg[X86_SS] = ss;
 		cs_put(c, cs, cpl);
 		if (c->mode == X86_MODE64 || ss.attr & X86_SEG_DB)
-			s->gpr[X86_RSP] = i->opsize == 8 ? nsp + release : (uint32_t)(nsp + release);
+			s->gpr[X86_RSP] =
+				i->opsize == 8 ? nsp + release : (uint32_t)(nsp + release);
 		else
-			s->gpr[X86_RSP] = (s->gpr[X86_RSP] & ~0xffffull) | ((nsp + release) & 0xffff);
+			s->gpr[X86_RSP] =
+				(s->gpr[X86_RSP] & ~0xffffull) | ((nsp + release) & 0xffff);
 		drop_inner_segs(c, cpl);
 	} else {
 		desc_set_accessed(c, &d);
@@ -1020,8 +1036,8 @@ const struct iop *op_retfar(struct engine_cpu *c, const struct iop *op)
 
 /* ---- IRET ---- */
 
-static const struct iop *iret_to_vm86(struct engine_cpu *c, struct stack *k, uint64_t off, uint16_t sel,
-	uint64_t fl)
+static const struct iop *iret_to_vm86(
+	struct engine_cpu *c, struct stack *k, uint64_t off, uint16_t sel, uint64_t fl)
 {
 	static const uint8_t order[] = {X86_ES, X86_DS, X86_FS, X86_GS};
 	struct x86_state *s = &c->s;
@@ -1030,7 +1046,8 @@ static const struct iop *iret_to_vm86(struct engine_cpu *c, struct stack *k, uin
 
 	for (unsigned i = 0; i < 4; i++)
 		segs[i] = (uint16_t)stack_take(c, k, 4);
-	set_rflags(c, fl, X86_ARITH | X86_TF | X86_IF | X86_DF | X86_IOPL | X86_NT | X86_RF | X86_VM |
+	set_rflags(c, fl,
+		X86_ARITH | X86_TF | X86_IF | X86_DF | X86_IOPL | X86_NT | X86_RF | X86_VM |
 			X86_AC | X86_VIF | X86_VIP | X86_ID);
 	for (unsigned i = 0; i < 4; i++)
 		s->seg[order[i]] = seg_real(c, order[i], segs[i]);
@@ -1126,7 +1143,8 @@ static struct x86_seg flat_seg(uint16_t sel, bool code, unsigned dpl, bool code6
 {
 	struct x86_seg g = {.sel = sel, .limit = 0xffffffff};
 
-	g.attr = (uint16_t)(X86_SEG_P | X86_SEG_S | X86_SEG_WR | X86_SEG_ACCESSED | X86_SEG_G | dpl << 5);
+	g.attr = (uint16_t)(X86_SEG_P | X86_SEG_S | X86_SEG_WR | X86_SEG_ACCESSED | X86_SEG_G |
+			    dpl << 5);
 	if (code)
 		g.attr |= (uint16_t)(X86_SEG_CODE | (code64 ? X86_SEG_L : X86_SEG_DB));
 	else
@@ -1146,7 +1164,8 @@ const struct iop *op_syscall(struct engine_cpu *c, const struct iop *op)
 		s->gpr[X86_RCX] = next;
 		s->gpr[11] = get_rflags(c) & ~(uint64_t)X86_RF;
 		next = c->mode == X86_MODE64 ? s->lstar : s->cstar;
-		set_rflags(c, get_rflags(c) & ~s->sfmask & ~(uint64_t)X86_RF, 0xffffffff & ~(uint64_t)X86_VM);
+		set_rflags(c, get_rflags(c) & ~s->sfmask & ~(uint64_t)X86_RF,
+			0xffffffff & ~(uint64_t)X86_VM);
 	} else {
 		s->gpr[X86_RCX] = (uint32_t)next;
 		next = (uint32_t)s->star;
@@ -1439,7 +1458,7 @@ const struct iop *op_lar(struct engine_cpu *c, const struct iop *op)
 			ok = t == 2 || t == 9 || t == 11 || (!lsl && t == 12);
 		else
 			ok = t == 1 || t == 2 || t == 3 || t == 9 || t == 11 ||
-				(!lsl && (t == 4 || t == 5 || t == 12));
+			     (!lsl && (t == 4 || t == 5 || t == 12));
 	}
 	if (ok)
 		reg_put(c, op->insn->reg * 8u, op->insn->opsize,

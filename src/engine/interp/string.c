@@ -125,16 +125,28 @@ static uint64_t fast(struct engine_cpu *c, const struct str *s, uint64_t n)
 		k = n;
 		switch (s->size) {
 		case 1:
-			__asm__ volatile("rep stosb" : "+D"(dp), "+c"(k) : "a"(c->s.gpr[0]) : "memory");
+			__asm__ volatile("rep stosb"
+					 : "+D"(dp), "+c"(k)
+					 : "a"(c->s.gpr[0])
+					 : "memory");
 			break;
 		case 2:
-			__asm__ volatile("rep stosw" : "+D"(dp), "+c"(k) : "a"(c->s.gpr[0]) : "memory");
+			__asm__ volatile("rep stosw"
+					 : "+D"(dp), "+c"(k)
+					 : "a"(c->s.gpr[0])
+					 : "memory");
 			break;
 		case 4:
-			__asm__ volatile("rep stosl" : "+D"(dp), "+c"(k) : "a"(c->s.gpr[0]) : "memory");
+			__asm__ volatile("rep stosl"
+					 : "+D"(dp), "+c"(k)
+					 : "a"(c->s.gpr[0])
+					 : "memory");
 			break;
 		default:
-			__asm__ volatile("rep stosq" : "+D"(dp), "+c"(k) : "a"(c->s.gpr[0]) : "memory");
+			__asm__ volatile("rep stosq"
+					 : "+D"(dp), "+c"(k)
+					 : "a"(c->s.gpr[0])
+					 : "memory");
 		}
 		return n;
 	}
@@ -170,7 +182,11 @@ const struct iop *op_string(struct engine_cpu *c, const struct iop *op)
 	const struct x86_insn *i = op->insn;
 	const bool rep = i->pfx & (X86_PFX_F2 | X86_PFX_F3), ne = i->pfx & X86_PFX_F2;
 	const bool cmp = i->op == X86_OP_CMPS || i->op == X86_OP_SCAS;
-	struct str s = {.size = i->opsize, .adsize = i->adsize, .amask = op->amask, .seg = i->seg, .op = i->op};
+	struct str s = {.size = i->opsize,
+		.adsize = i->adsize,
+		.amask = op->amask,
+		.seg = i->seg,
+		.op = i->op};
 
 	s.step = c->s.rflags & X86_DF ? -(int64_t)s.size : (int64_t)s.size;
 	c->op = op;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * System instructions: control and debug registers, MSRs, CPUID, I/O, flags, state saving (SDM Vol. 2;
- * Vol. 3A chapters 2, 9; Vol. 4 for MSRs; Linux Documentation/virt/kvm/x86/msr.rst for KVM's own).
+ * System instructions: control and debug registers, MSRs, CPUID, I/O, flags, state saving (SDM Vol.
+ * 2; Vol. 3A chapters 2, 9; Vol. 4 for MSRs; Linux Documentation/virt/kvm/x86/msr.rst for KVM's
+ * own).
  */
 #include <time.h>
 
@@ -21,8 +22,9 @@ uint64_t get_rflags(const struct engine_cpu *c)
 {
 	uint32_t ah = c->fl >> 8;
 
-	return (c->s.rflags & ~(uint64_t)X86_ARITH) | (ah & (X86_CF | X86_PF | X86_AF | X86_ZF | X86_SF)) |
-		(c->fl & FL_OF ? X86_OF : 0) | X86_FLAG1;
+	return (c->s.rflags & ~(uint64_t)X86_ARITH) |
+	       (ah & (X86_CF | X86_PF | X86_AF | X86_ZF | X86_SF)) | (c->fl & FL_OF ? X86_OF : 0) |
+	       X86_FLAG1;
 }
 
 void set_rflags(struct engine_cpu *c, uint64_t v, uint64_t mask)
@@ -30,7 +32,8 @@ void set_rflags(struct engine_cpu *c, uint64_t v, uint64_t mask)
 	uint64_t old = get_rflags(c);
 
 	v = (old & ~mask) | (v & mask);
-	c->fl = (uint32_t)(v & (X86_CF | X86_PF | X86_AF | X86_ZF | X86_SF)) << 8 | (v & X86_OF ? FL_OF : 0);
+	c->fl = (uint32_t)(v & (X86_CF | X86_PF | X86_AF | X86_ZF | X86_SF)) << 8 |
+		(v & X86_OF ? FL_OF : 0);
 	c->s.rflags = (v & ~(uint64_t)X86_ARITH) | X86_FLAG1;
 	c->attn_mask = v & X86_IF ? ~0u : ~(uint32_t)ATTN_IRQ;
 	if ((old ^ v) & X86_AC)
@@ -106,7 +109,7 @@ void sys_update(struct engine_cpu *c)
 	c->x87_ok = !(s->cr0 & (X86_CR0_EM | X86_CR0_TS));
 	c->vec_ok = !(s->cr0 & X86_CR0_EM) && s->cr4 & X86_CR4_OSFXSR;
 	c->avx_ok = s->cr4 & X86_CR4_OSXSAVE && (s->xcr0 & 6) == 6 && s->cr0 & X86_CR0_PE &&
-		!(s->rflags & X86_VM);
+		    !(s->rflags & X86_VM);
 	cpu_mode_update(c);
 }
 
@@ -126,11 +129,13 @@ static void load_pdptes(struct engine_cpu *c, uint64_t cr3)
 static void set_cr0(struct engine_cpu *c, uint64_t v)
 {
 	struct x86_state *s = &c->s;
-	const uint64_t all = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE |
-		X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG;
+	const uint64_t all = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET |
+			     X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD |
+			     X86_CR0_PG;
 	uint64_t diff;
 
-	if (v >> 32 || (v & X86_CR0_PG && !(v & X86_CR0_PE)) || (v & X86_CR0_NW && !(v & X86_CR0_CD)))
+	if (v >> 32 || (v & X86_CR0_PG && !(v & X86_CR0_PE)) ||
+		(v & X86_CR0_NW && !(v & X86_CR0_CD)))
 		raise_gp(c);
 	v = (v & all) | X86_CR0_ET;
 	diff = v ^ s->cr0;
@@ -149,7 +154,7 @@ static void set_cr0(struct engine_cpu *c, uint64_t v)
 			s->efer &= ~(uint64_t)X86_EFER_LMA;
 		}
 	} else if (v & X86_CR0_PG && s->cr4 & X86_CR4_PAE && !x86_long_mode(s) &&
-		diff & (X86_CR0_CD | X86_CR0_NW)) {
+		   diff & (X86_CR0_CD | X86_CR0_NW)) {
 		load_pdptes(c, s->cr3);
 	}
 	if (!(v & X86_CR0_PE) && s->cr0 & X86_CR0_PE) {
@@ -195,7 +200,8 @@ static void set_cr4(struct engine_cpu *c, uint64_t v)
 		diff & (X86_CR4_PAE | X86_CR4_PSE | X86_CR4_PGE | X86_CR4_SMEP))
 		load_pdptes(c, s->cr3);
 	s->cr4 = v;
-	if (diff & (X86_CR4_PAE | X86_CR4_PSE | X86_CR4_PGE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PCIDE))
+	if (diff & (X86_CR4_PAE | X86_CR4_PSE | X86_CR4_PGE | X86_CR4_SMEP | X86_CR4_SMAP |
+			   X86_CR4_PCIDE))
 		tlb_flush(c);
 	sys_update(c);
 }
@@ -233,11 +239,11 @@ const struct iop *op_movcr(struct engine_cpu *c, const struct iop *op)
 			h->set_cr8(h->m, c->id, v);
 		}
 	} else {
-		v = i->reg == 0 ? c->s.cr0
-			: i->reg == 2 ? c->s.cr2
-			: i->reg == 3 ? c->s.cr3
-			: i->reg == 4 ? c->s.cr4
-				      : h->cr8(h->m, c->id);
+		v = i->reg == 0   ? c->s.cr0
+		    : i->reg == 2 ? c->s.cr2
+		    : i->reg == 3 ? c->s.cr3
+		    : i->reg == 4 ? c->s.cr4
+				  : h->cr8(h->m, c->id);
 		reg_put(c, i->rm * 8u, size, v);
 	}
 	return op_goto(c, op_next_rip(c, op));
@@ -476,8 +482,8 @@ const struct iop *op_cpuid(struct engine_cpu *c, const struct iop *op)
 {
 	uint32_t r[4];
 
-	x86_cpuid_query(c->vm->cpuid, c->id, (uint32_t)c->s.gpr[X86_RAX], (uint32_t)c->s.gpr[X86_RCX],
-		c->s.cr4, c->s.apic_base, c->s.xcr0, r);
+	x86_cpuid_query(c->vm->cpuid, c->id, (uint32_t)c->s.gpr[X86_RAX],
+		(uint32_t)c->s.gpr[X86_RCX], c->s.cr4, c->s.apic_base, c->s.xcr0, r);
 	c->s.gpr[X86_RAX] = r[0];
 	c->s.gpr[X86_RBX] = r[1];
 	c->s.gpr[X86_RCX] = r[2];
@@ -556,7 +562,8 @@ void io_check(struct engine_cpu *c, uint16_t port, unsigned size)
 
 	if (unlikely(c->dr_data) && c->s.cr4 & X86_CR4_DE)
 		io_watch(c, port, size);
-	if (!(c->s.cr0 & X86_CR0_PE) || (c->cpl <= (c->s.rflags >> 12 & 3) && !(c->s.rflags & X86_VM)))
+	if (!(c->s.cr0 & X86_CR0_PE) ||
+		(c->cpl <= (c->s.rflags >> 12 & 3) && !(c->s.rflags & X86_VM)))
 		return;
 	if (!(tr->attr & X86_SEG_P) || !(tr->attr & 8) || tr->limit < 103)
 		raise_gp(c);
@@ -615,8 +622,8 @@ static void kvm_wall_clock(struct engine_cpu *c, uint64_t v)
 }
 
 /*
- * The TSC is invariant, so the parameters are written once and stay right. All vCPUs get the same moment: what
- * PVCLOCK_TSC_STABLE_BIT promises is that their clocks agree to the nanosecond.
+ * The TSC is invariant, so the parameters are written once and stay right. All vCPUs get the same
+ * moment: what PVCLOCK_TSC_STABLE_BIT promises is that their clocks agree to the nanosecond.
  */
 static void kvm_system_time(struct engine_cpu *c, uint64_t v)
 {
@@ -691,7 +698,8 @@ static uint64_t *msr_word(struct x86_state *s, uint32_t msr, bool *canon)
 		break;
 	}
 	if (msr >= 0x200 && msr < 0x200 + 2 * X86_NMTRR_VAR)
-		return msr & 1 ? &s->mtrr_mask[(msr - 0x200) / 2] : &s->mtrr_base[(msr - 0x200) / 2];
+		return msr & 1 ? &s->mtrr_mask[(msr - 0x200) / 2]
+			       : &s->mtrr_base[(msr - 0x200) / 2];
 	switch (msr) {
 	case 0x250:
 		return &s->mtrr_fix[0];
@@ -717,28 +725,69 @@ static bool cpuid_bit(const struct engine_cpu *c, uint32_t leaf, unsigned reg, u
 static bool has_spec_ctrl(const struct engine_cpu *c)
 {
 	return cpuid_bit(c, 7, 3, 26) || cpuid_bit(c, 7, 3, 27) || cpuid_bit(c, 7, 3, 31) ||
-		cpuid_bit(c, 0x80000008, 1, 14) || cpuid_bit(c, 0x80000008, 1, 15) ||
-		cpuid_bit(c, 0x80000008, 1, 24);
+	       cpuid_bit(c, 0x80000008, 1, 14) || cpuid_bit(c, 0x80000008, 1, 15) ||
+	       cpuid_bit(c, 0x80000008, 1, 24);
 }
 
 /* Read as zero, writes dropped: what Linux touches without asking CPUID. */
 static bool msr_ignored(uint32_t msr)
 {
 	static const uint32_t list[] = {
-		0x8b,	/* microcode version */
-		0x79,	/* microcode update trigger */
-		0x2a, 0xcd, 0x1d9, 0x1db, 0x1dc, 0x1dd, 0x1de, 0x34, 0xce, 0x140, 0x186, 0x187, 0xc1, 0xc2,
-		0x1c9, 0x611, 0x639, 0x641, 0x619, 0x606, 0x64e,
-		0xc0010000, 0xc0010001, 0xc0010002, 0xc0010003, 0xc0010004, 0xc0010005, 0xc0010006, 0xc0010007,
+		0x8b, /* microcode version */
+		0x79, /* microcode update trigger */
+		0x2a,
+		0xcd,
+		0x1d9,
+		0x1db,
+		0x1dc,
+		0x1dd,
+		0x1de,
+		0x34,
+		0xce,
+		0x140,
+		0x186,
+		0x187,
+		0xc1,
+		0xc2,
+		0x1c9,
+		0x611,
+		0x639,
+		0x641,
+		0x619,
+		0x606,
+		0x64e,
+		0xc0010000,
+		0xc0010001,
+		0xc0010002,
+		0xc0010003,
+		0xc0010004,
+		0xc0010005,
+		0xc0010006,
+		0xc0010007,
 		0xc0010010, /* SYSCFG */
 		0xc0010015, /* HWCR */
 		0xc001001f, /* NB_CFG */
 		0xc0010055, /* INT_PENDING */
 		0xc0010058, /* MMIO_CONF_BASE */
-		0xc0010112, 0xc0010113, /* TSEG */
-		0xc0010117, 0xc0010140, 0xc0010141, /* OSVW */
-		0xc0011020, 0xc0011021, 0xc0011022, 0xc0011023, 0xc0011029, 0xc001102a, 0xc001102c, 0xc00110e3,
-		0xc0010062, 0xc0010063, 0xc0010064, 0xc001029a, 0xc001029b, 0xc0000104,
+		0xc0010112,
+		0xc0010113, /* TSEG */
+		0xc0010117,
+		0xc0010140,
+		0xc0010141, /* OSVW */
+		0xc0011020,
+		0xc0011021,
+		0xc0011022,
+		0xc0011023,
+		0xc0011029,
+		0xc001102a,
+		0xc001102c,
+		0xc00110e3,
+		0xc0010062,
+		0xc0010063,
+		0xc0010064,
+		0xc001029a,
+		0xc001029b,
+		0xc0000104,
 	};
 
 	for (unsigned i = 0; i < ARRAY_LEN(list); i++)
@@ -769,7 +818,7 @@ static bool msr_read(struct engine_cpu *c, uint32_t msr, uint64_t *v)
 	case 0x3a: /* FEATURE_CONTROL: locked, nothing enabled */
 		*v = 1;
 		return true;
-	case 0x17: /* PLATFORM_ID */
+	case 0x17:  /* PLATFORM_ID */
 	case 0x179: /* MCG_CAP: no banks */
 	case 0x17a:
 	case 0x17b:
@@ -964,8 +1013,9 @@ const struct iop *op_xcr(struct engine_cpu *c, const struct iop *op)
 static void fpu_check(struct engine_cpu *c, const struct iop *op)
 {
 	c->op = op;
-	if (c->s.cr0 & X86_CR0_TS || (op->insn->op != X86_OP_XSAVE && c->s.cr0 & X86_CR0_EM &&
-					     (op->insn->op == X86_OP_FXSAVE || op->insn->op == X86_OP_FXRSTOR)))
+	if (c->s.cr0 & X86_CR0_TS ||
+		(op->insn->op != X86_OP_XSAVE && c->s.cr0 & X86_CR0_EM &&
+			(op->insn->op == X86_OP_FXSAVE || op->insn->op == X86_OP_FXRSTOR)))
 		raise_plain(c, X86_NM);
 }
 
@@ -1021,7 +1071,8 @@ const struct iop *op_xsave(struct engine_cpu *c, const struct iop *op)
 	if (!rstor)
 		mem_probe_write(c, lin, len, op->seg);
 	mem_read_bytes(c, lin, img, len, op->seg);
-	/* outside of 64-bit mode registers 8 to 15 do not exist: neither they nor their places change */
+	/* outside of 64-bit mode registers 8 to 15 do not exist: neither they nor their places
+	 * change */
 	memcpy(regs, c->s.fpu.ymm[8], sizeof regs);
 	memcpy(old, img, sizeof old);
 	if (rstor) {
@@ -1031,7 +1082,8 @@ const struct iop *op_xsave(struct engine_cpu *c, const struct iop *op)
 			memcpy(c->s.fpu.ymm[8], regs, sizeof regs);
 		return op_next(c, op);
 	}
-	x86_fpu_xsave(&c->s.fpu, img, mask, i->opsize == 8, i->op == X86_OP_XSAVEC, i->op != X86_OP_XSAVE);
+	x86_fpu_xsave(&c->s.fpu, img, mask, i->opsize == 8, i->op == X86_OP_XSAVEC,
+		i->op != X86_OP_XSAVE);
 	if (c->mode != X86_MODE64) {
 		memcpy(img + XSAVE_XMM8, old + XSAVE_XMM8, 128);
 		memcpy(img + XSAVE_YMM8, old + XSAVE_YMM8, 128);

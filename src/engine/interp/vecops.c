@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Vector, MMX and x87 instructions as interp runs them: checks that depend on control registers, the memory
- * operand, then vec.c, which executes the instruction itself on the saved registers.
+ * Vector, MMX and x87 instructions as interp runs them: checks that depend on control registers,
+ * the memory operand, then vec.c, which executes the instruction itself on the saved registers.
  */
 #include "engine/interp/ops-int.h"
 
@@ -26,7 +26,8 @@ static void vec_check(struct engine_cpu *c, const struct iop *op, const struct x
 		raise_plain(c, X86_NM);
 }
 
-/* What alignment checks want of the operand: its size, for the odd sizes of x87 that of their parts. */
+/* What alignment checks want of the operand: its size, for the odd sizes of x87 that of their
+ * parts. */
 static unsigned vec_alignment(const struct x86_insn *i)
 {
 	switch (i->memsize) {
@@ -59,7 +60,8 @@ static const struct iop *vec_go(struct engine_cpu *c, const struct iop *op, cons
 	}
 	if (i->is_mem && i->memsize) {
 		off = op_off(c, op);
-		if (i->attr & X86_A_ALIGN && (op->flat ? off : off + c->s.seg[op->seg].base) & (i->memsize - 1u)) {
+		if (i->attr & X86_A_ALIGN &&
+			(op->flat ? off : off + c->s.seg[op->seg].base) & (i->memsize - 1u)) {
 			c->op = op;
 			raise_gp(c);
 		}
@@ -93,8 +95,8 @@ OP(op_vec)
 	return vec_go(c, op, op->vec);
 }
 
-/* Whole-register moves between memory and vector registers make most of what kernels and C libraries do:
- * they need no thunk. */
+/* Whole-register moves between memory and vector registers make most of what kernels and C
+ * libraries do: they need no thunk. */
 static bool vec_usable(struct engine_cpu *c, const struct iop *op)
 {
 	if (likely(c->vec_ok && !(c->s.cr0 & X86_CR0_TS)))
