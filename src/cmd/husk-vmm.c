@@ -149,22 +149,10 @@ static int map_file(const char *what, int fd, const uint8_t **p, size_t *len, st
 	return 0;
 }
 
-static void tell(int fd, enum vmm_msg_type type, uint32_t arg, uint32_t arg2, const char *text)
-{
-	struct vmm_msg msg = {.type = type, .arg = arg, .arg2 = arg2};
-
-	if (fd < 0)
-		return;
-	msg.len = (uint32_t)min_u64(strlen(text), VMM_TEXT_MAX);
-	memcpy(msg.text, text, msg.len);
-	if (send(fd, &msg, offsetof(struct vmm_msg, text) + msg.len, MSG_NOSIGNAL) < 0)
-		log_debug("control", "nobody hears: %s", strerror(errno));
-}
-
 static int fail(int control, const struct err *e)
 {
 	if (control >= 0)
-		tell(control, VMM_ERROR, VMM_EXIT_ERROR, 0, e->text);
+		vmm_msg_send(control, VMM_ERROR, VMM_EXIT_ERROR, 0, e->text);
 	else
 		log_err("%s", e->text);
 	return VMM_EXIT_ERROR;
@@ -330,9 +318,9 @@ int main(int argc, char **argv)
 	if (machine_boot(m, &note, &e))
 		return fail(c.control_fd, &e);
 	ready_text(ready, sizeof ready, m, &report, note);
-	tell(c.control_fd, VMM_READY, 0, 0, ready);
+	vmm_msg_send(c.control_fd, VMM_READY, 0, 0, ready);
 	code = machine_run(m, &arg2, text, sizeof text);
-	tell(c.control_fd, VMM_EXIT, code, arg2, text);
+	vmm_msg_send(c.control_fd, VMM_EXIT, code, arg2, text);
 	if (c.control_fd < 0)
 		log_info("%s", text);
 	return code == VMM_EXIT_DEBUG ? (int)arg2 : (int)code;

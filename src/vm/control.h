@@ -56,4 +56,10 @@ struct vmm_msg {
 	char text[VMM_TEXT_MAX]; /* a datagram ends after len bytes of text */
 };
 
+/*
+ * husk-vmm's side: sends one message, with text cut to VMM_TEXT_MAX. fd -1 means that nobody listens. A
+ * supervisor that is gone is no error: its end shows when the line is read. Any thread.
+ */
+void vmm_msg_send(int fd, enum vmm_msg_type type, uint32_t arg, uint32_t arg2, const char *text);
+
 #endif

@@ -590,20 +590,6 @@ static void serial_room(void *arg)
 
 /* ---- the line to the supervisor ---- */
 
-static void control_send(
-	struct machine *m, enum vmm_msg_type type, uint32_t arg, uint32_t arg2, const char *text)
-{
-	struct vmm_msg msg = {.type = type, .arg = arg, .arg2 = arg2};
-
-	if (m->cfg.control_fd < 0)
-		return;
-	msg.len = (uint32_t)min_u64(strlen(text), VMM_TEXT_MAX);
-	memcpy(msg.text, text, msg.len);
-	if (send(m->cfg.control_fd, &msg, offsetof(struct vmm_msg, text) + msg.len, MSG_NOSIGNAL) <
-		0)
-		log_debug("control", "supervisor is gone: %s", strerror(errno));
-}
-
 static void control_stats(struct machine *m)
 {
 	char text[VMM_TEXT_MAX];
@@ -612,7 +598,7 @@ static void control_stats(struct machine *m)
 	if (m->eng->stats)
 		n = m->eng->stats(m->evm, text, sizeof text - 1);
 	text[n] = 0;
-	control_send(m, VMM_STATS, 0, 0, text);
+	vmm_msg_send(m->cfg.control_fd, VMM_STATS, 0, 0, text);
 }
 
 static void machine_reset(struct machine *m);
@@ -735,7 +721,7 @@ static void wish_ready(struct watch *w, uint32_t events)
 	serial_flush_locked(m); /* the supervisor looks at the last lines */
 	pthread_mutex_unlock(&m->serial_lock);
 	if (m->cfg.control_fd >= 0)
-		control_send(m, VMM_RESET, 0, 0, "guest reset"); /* the answer decides */
+		vmm_msg_send(m->cfg.control_fd, VMM_RESET, 0, 0, "guest reset"); /* the answer decides */
 	else
 		machine_reset(m);
 }

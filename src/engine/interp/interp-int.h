@@ -249,6 +249,12 @@ uint64_t get_rflags(const struct engine_cpu *c);
 /* ---- strings (string.c) ---- */
 iop_fn op_string;
 
+/* Does vec.c run it? */
+static inline bool op_is_vec(unsigned op)
+{
+	return op >= X86_OP_VEC && op < X86_OP_COUNT && op != X86_OP_MOVNTI;
+}
+
 /* ---- integer (ops.c) ---- */
 /* Binds an instruction to its function. BIND_INSN: the function wants op->insn (or op->vec). */
 enum { BIND_ENDS = 1, BIND_INSN = 2 };

@@ -60,11 +60,6 @@ enum {
 		     BLOCK_INSNS * (sizeof(struct vec_op) + 32)
 };
 
-static bool is_vec_op(unsigned op)
-{
-	return op >= X86_OP_VEC && op != X86_OP_MOVNTI && op < X86_OP_COUNT;
-}
-
 /*
  * Binds one decoded instruction. What its function wants to look at later is kept in the arena, or,
  * with scratch, in the vCPU's one place for such. True if the block ends here.
@@ -77,7 +72,7 @@ static bool bind(struct engine_cpu *c, struct iop *op, const struct x86_insn *i,
 
 	memset(op, 0, sizeof *op);
 	op->next_off = (uint16_t)next_off;
-	if (is_vec_op(i->op)) {
+	if (op_is_vec(i->op)) {
 		bool elements = i->op == X86_OP_GATHER || i->op == X86_OP_MASKMOV ||
 				i->op == X86_OP_VMASKMOV;
 		struct vec_op *vec = scratch ? c->scratch_vec : arena_take(c, sizeof *vec);

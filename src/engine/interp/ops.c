@@ -516,12 +516,6 @@ static const struct generic {
 	[X86_OP_FWAIT] = {op_vec, false},
 };
 
-static bool is_vec(unsigned op)
-{
-	return op == X86_OP_VEC || op == X86_OP_VZERO || op == X86_OP_MMX || op == X86_OP_X87 ||
-		op == X86_OP_FWAIT || op == X86_OP_GATHER || op == X86_OP_MASKMOV || op == X86_OP_VMASKMOV;
-}
-
 /* The functions made per size; NULL: the generic one. */
 static iop_fn *bind_fast(struct engine_cpu *c, struct iop *op, const struct x86_insn *i)
 {
@@ -696,7 +690,7 @@ unsigned op_bind(struct engine_cpu *c, struct iop *op, const struct x86_insn *i)
 	if (i->op == X86_OP_RET)
 		op->imm = i->form == X86_F_I ? (uint16_t)i->imm : 0;
 	fn = bind_fast(c, op, i);
-	if (!fn && is_vec(i->op))
+	if (!fn && op_is_vec(i->op))
 		fn = g->fn == op_vec ? bind_vec(op, i) : g->fn;
 	if (!fn) {
 		fn = g->fn;
