@@ -4,7 +4,7 @@ BUILD   ?= build/rel
 PREFIX  ?= /usr/local
 GUEST    = build/guest
 
-.PHONY: help deps build kernels guest run check bench install clean
+.PHONY: help deps build guest run check bench install clean
 
 help:
 	@echo 'make run      build, and boot the default guest on this terminal (Ctrl-] is the escape key)'
