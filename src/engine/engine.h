@@ -24,7 +24,7 @@ enum cpu_stop {
 	                 itself when irq() or an NMI is pending, and returns CPU_HALTED again if not) */
 	CPU_SHUTDOWN, /* triple fault */
 	CPU_DEBUG,
-	CPU_FAILED,   /* the engine cannot go on; cpu_error() has the words */
+	CPU_FAILED,   /* the engine cannot go on; error() has the words */
 };
 
 /* Answer of the MSR callbacks */

@@ -208,7 +208,7 @@ static void *vcpu_main(void *arg)
 			describe_cpu(v, where, sizeof where);
 			snprintf(text, sizeof text, "%s engine cannot go on: %.80s; %.150s",
 				m->eng->name,
-				m->eng->error ? m->eng->error(v->c) : "no reason given", where);
+				m->eng->error(v->c), where);
 			want(m, WANT_END, VMM_EXIT_ENGINE, 0, text);
 			goto park;
 		}

@@ -59,8 +59,6 @@ static uint64_t reserved(
 		r |= 0x3fffe000;
 	if (!leaf && level == 4)
 		r |= PTE_PS;
-	if (!leaf && level == 3 && f->levels == 4 && e & PTE_PS)
-		r |= PTE_PS;
 	return e & r;
 }
 

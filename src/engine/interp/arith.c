@@ -88,37 +88,6 @@ static void *rmw_any(struct engine_cpu *c, const struct iop *op, uint64_t lin, u
 	}
 }
 
-static uint64_t get_size(const void *p, unsigned size)
-{
-	switch (size) {
-	case 1:
-		return *(const uint8_t *)p;
-	case 2:
-		return get_u16(p);
-	case 4:
-		return get_u32(p);
-	default:
-		return get_u64(p);
-	}
-}
-
-static void put_size(void *p, unsigned size, uint64_t v)
-{
-	switch (size) {
-	case 1:
-		*(uint8_t *)p = (uint8_t)v;
-		break;
-	case 2:
-		put_u16(p, (uint16_t)v);
-		break;
-	case 4:
-		put_u32(p, (uint32_t)v);
-		break;
-	default:
-		put_u64(p, v);
-	}
-}
-
 OP(op_shift)
 {
 	const struct x86_insn *i = op->insn;
@@ -749,7 +718,6 @@ OP(op_bmi)
 	rm = rm_get(c, op, size);
 	v = reg_get(c, i->vvvv * 8u, size);
 
-#define BMI(name, ...) (r = size == 4 ? alu_##name##32(__VA_ARGS__, &fl) : alu_##name##64(__VA_ARGS__, &fl))
 	switch (i->op) {
 	case X86_OP_ANDN:
 		r = size == 4 ? alu_andn32((uint32_t)v, (uint32_t)rm, &fl) : alu_andn64(v, rm, &fl);

@@ -127,7 +127,7 @@ struct place {
 
 enum { RMW_NONE, RMW_BOUNCE, RMW_CODE };
 
-enum { JMP_FAULT = 1, JMP_ONE, JMP_STOP };
+enum { JMP_FAULT = 1, JMP_ONE };
 
 struct engine_cpu {
 	struct x86_state s; /* arithmetic flags are in fl, not in s.rflags, while running */
@@ -136,7 +136,7 @@ struct engine_cpu {
 	uint8_t cpl;
 	uint8_t mode;     /* enum x86_mode of CS */
 	uint8_t stack_size; /* bytes of the stack pointer: 2, 4, 8 */
-	bool vec_ok, avx_ok, x87_ok; /* no #NM, #UD from control registers */
+	bool vec_ok, avx_ok; /* no #NM, #UD from control registers */
 	uint8_t flat_segs; /* bit per segment: base 0, all of 4 GiB, usable for reads and writes */
 	bool single;      /* execute one instruction, then look around */
 	bool in_single;
@@ -186,7 +186,6 @@ struct engine_cpu {
 	enum cpu_stop stop;
 	uint64_t ndrops; /* times the arena was emptied */
 	uint64_t ninsns, nblocks, ndecoded, nflush, ntlbmiss, nirq, nexc;
-	char error[200];
 };
 
 enum { ARENA_SIZE = 48 << 20 };
@@ -374,14 +373,12 @@ static inline uint8_t *reg8(struct engine_cpu *c, unsigned off)
 	return (uint8_t *)c->s.gpr + off;
 }
 
-/* Register access by byte offset and size; 32-bit writes clear the upper half. */
-static inline uint64_t reg_get(const struct engine_cpu *c, unsigned off, unsigned size)
+/* Little-endian values of 1, 2, 4 or 8 bytes in host memory */
+static inline uint64_t get_size(const void *p, unsigned size)
 {
-	const uint8_t *p = (const uint8_t *)c->s.gpr + off;
-
 	switch (size) {
 	case 1:
-		return *p;
+		return *(const uint8_t *)p;
 	case 2:
 		return get_u16(p);
 	case 4:
@@ -391,23 +388,37 @@ static inline uint64_t reg_get(const struct engine_cpu *c, unsigned off, unsigne
 	}
 }
 
-static inline void reg_put(struct engine_cpu *c, unsigned off, unsigned size, uint64_t v)
+static inline void put_size(void *p, unsigned size, uint64_t v)
 {
-	uint8_t *p = (uint8_t *)c->s.gpr + off;
-
 	switch (size) {
 	case 1:
-		*p = (uint8_t)v;
+		*(uint8_t *)p = (uint8_t)v;
 		break;
 	case 2:
 		put_u16(p, (uint16_t)v);
 		break;
 	case 4:
-		put_u64(p, (uint32_t)v);
+		put_u32(p, (uint32_t)v);
 		break;
 	default:
 		put_u64(p, v);
 	}
+}
+
+/* Register access by byte offset and size; 32-bit writes clear the upper half. */
+static inline uint64_t reg_get(const struct engine_cpu *c, unsigned off, unsigned size)
+{
+	return get_size((const uint8_t *)c->s.gpr + off, size);
+}
+
+static inline void reg_put(struct engine_cpu *c, unsigned off, unsigned size, uint64_t v)
+{
+	uint8_t *p = (uint8_t *)c->s.gpr + off;
+
+	if (size == 4)
+		put_u64(p, (uint32_t)v);
+	else
+		put_size(p, size, v);
 }
 
 static inline uint64_t load(struct engine_cpu *c, const struct iop *op, uint64_t lin, unsigned size)

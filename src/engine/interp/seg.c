@@ -533,7 +533,7 @@ static void deliver_real(struct engine_cpu *c, unsigned vector)
 static void deliver_long(
 	struct engine_cpu *c, unsigned vector, enum event ev, bool has_code, uint32_t code)
 {
-	const uint32_t err = vector * 8 + 2 + (ev == EV_SOFT || ev == EV_INT3 ? 0 : ext_bit(ev));
+	const uint32_t err = vector * 8 + 2 + ext_bit(ev);
 	struct x86_state *s = &c->s;
 	uint64_t lo, hi, target, rsp;
 	struct x86_seg cs, ss = s->seg[X86_SS];
@@ -667,11 +667,11 @@ static void deliver_legacy(
 	if (target > cs.limit)
 		raise_fault(c, X86_GP, ext);
 	desc_set_accessed(c, &d);
-	if (old_fl & X86_VM)
+	if (old_fl & X86_VM) {
 		for (unsigned i = X86_DS; i <= X86_GS; i++)
 			s->seg[i] = (struct x86_seg){0};
-	if (old_fl & X86_VM)
 		s->seg[X86_ES] = (struct x86_seg){0};
+	}
 	s->seg[X86_SS] = ss;
 	s->gpr[X86_RSP] =
 		cpl < c->cpl ? (k.mask == 0xffff ? (s->gpr[X86_RSP] & 0xffff0000) | (k.sp & 0xffff)

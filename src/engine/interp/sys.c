@@ -106,7 +106,6 @@ void sys_update(struct engine_cpu *c)
 {
 	struct x86_state *s = &c->s;
 
-	c->x87_ok = !(s->cr0 & (X86_CR0_EM | X86_CR0_TS));
 	c->vec_ok = !(s->cr0 & X86_CR0_EM) && s->cr4 & X86_CR4_OSFXSR;
 	c->avx_ok = s->cr4 & X86_CR4_OSXSAVE && (s->xcr0 & 6) == 6 && s->cr0 & X86_CR0_PE &&
 		    !(s->rflags & X86_VM);
