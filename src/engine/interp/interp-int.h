@@ -59,17 +59,23 @@ struct block {
 	uint32_t gen;            /* the one this was decoded in */
 	uint8_t mode;            /* enum x86_mode */
 	uint8_t nops;
+	uint16_t hits;           /* bt: executions so far */
+	void *native;            /* bt: its translation, if it still holds; see bt_find() */
 	struct block *link[2];
 	struct iop ops[];
 };
 
-enum { TLB_BITS = 9, TLB_SIZE = 1 << TLB_BITS };
+enum { TLB_BITS = 8, TLB_SIZE = 1 << TLB_BITS };
 #define TLB_NONE (~0ull)
 
-/* Tags are linear page addresses or TLB_NONE. host = linear + addend. */
-struct tlb_entry {
-	uint64_t rtag, wtag, xtag;
-	uint64_t addend;
+/*
+ * Tags are linear page numbers (address >> 12) or TLB_NONE. host = linear + addend. Column by column,
+ * since code of the translator scales an index by 8; the index is the low byte of the page number, so
+ * that it costs one instruction.
+ */
+struct tlb {
+	uint64_t rtag[TLB_SIZE], wtag[TLB_SIZE], xtag[TLB_SIZE];
+	uint64_t addend[TLB_SIZE];
 };
 
 /* MMU_CHECKED never holds entries: alignment checks or data breakpoints are on. */
@@ -92,8 +98,21 @@ enum { /* attention bits: why the CPU should leave its fast loop */
 	ATTN_SIPI = 32,
 };
 
+struct engine_cpu;
+struct engine_vm;
+
+/* What a translator on top of interp has to hear of. All are called on the vCPU's thread but the last. */
+struct interp_hooks {
+	void (*flush)(struct engine_cpu *c); /* the whole TLB */
+	void (*flush_page)(struct engine_cpu *c, uint64_t lin);
+	void (*update)(struct engine_cpu *c); /* privilege, mode or what control registers allow has changed */
+	/* decoded code in this RAM page has been overwritten; any thread */
+	void (*code_written)(struct engine_vm *vm, uint64_t page);
+};
+
 struct engine_vm {
 	struct mem *mem;
+	const struct interp_hooks *hooks; /* NULL: interp alone */
 	const struct x86_cpuid *cpuid;
 	const struct cpu_host *host;
 	struct vec *vec;
@@ -146,6 +165,7 @@ struct engine_cpu {
 	bool dr_exec, dr_data; /* DR7 enables instruction or data breakpoints */
 	_Atomic uint32_t attention;
 	uint32_t attn_mask;
+	_Atomic uint32_t poll; /* bt: translated code leaves when it finds this set; see attention_set() */
 
 	uint64_t rip; /* between blocks: next instruction, offset in CS */
 	const struct iop *op; /* the instruction that is in a slow path; NULL between blocks */
@@ -153,7 +173,7 @@ struct engine_cpu {
 	struct block **link; /* where the next block is to be linked in */
 	struct block *next;
 
-	struct tlb_entry tlb[MMU_MODES][TLB_SIZE];
+	struct tlb tlb[MMU_MODES];
 	uint64_t large_lo, large_hi; /* linear range that large pages were cached for */
 	struct x86_paging paging;
 
@@ -202,6 +222,16 @@ static inline noreturn void raise_ud(struct engine_cpu *c)
 	raise_plain(c, X86_UD);
 }
 
+/*
+ * Any thread. poll comes second: the vCPU that clears it looks at attention afterwards (bt_poll_reset()), so one
+ * of the two sees the other.
+ */
+static inline void attention_set(struct engine_cpu *c, uint32_t bit)
+{
+	atomic_fetch_or(&c->attention, bit);
+	atomic_store(&c->poll, 1);
+}
+
 /* ---- memory (mem.c) ---- */
 uint64_t mem_load_slow(struct engine_cpu *c, uint64_t lin, unsigned size, unsigned seg);
 void mem_store_slow(struct engine_cpu *c, uint64_t lin, uint64_t v, unsigned size, unsigned seg);
@@ -219,6 +249,8 @@ void mem_sys_store(struct engine_cpu *c, uint64_t lin, uint64_t v, unsigned size
 /* As a code fetch: up to 15 bytes; returns how many before the second page faults; may raise. */
 unsigned mem_fetch(struct engine_cpu *c, uint64_t lin, uint8_t *buf);
 uint64_t mem_fetch_gpa(struct engine_cpu *c, uint64_t lin); /* raises #PF; UINT64_MAX: not RAM */
+/* Enters the page of lin into the TLB if the access needs nothing else: false if it faults, is a device's, ... */
+bool mem_fill(struct engine_cpu *c, uint64_t lin, enum x86_access access);
 void tlb_flush(struct engine_cpu *c);
 void tlb_flush_page(struct engine_cpu *c, uint64_t lin);
 void mmu_update(struct engine_cpu *c); /* after CR0, CR3, CR4, EFER, CPL, AC, DR7 changed */
@@ -244,6 +276,51 @@ void sys_update(struct engine_cpu *c); /* everything derived from control regist
 void io_check(struct engine_cpu *c, uint16_t port, unsigned size); /* rights; also breakpoints */
 void set_rflags(struct engine_cpu *c, uint64_t v, uint64_t mask);
 uint64_t get_rflags(const struct engine_cpu *c);
+
+/* ---- the loop's parts (interp.c) ---- */
+
+/* What interp_around() wants next */
+enum interp_next {
+	INTERP_RUN,  /* code at c->rip */
+	INTERP_AGAIN, /* look around once more */
+	INTERP_STOP, /* leave run(), c->stop says why */
+};
+/* Between blocks: events, halt, single steps. */
+enum interp_next interp_around(struct engine_cpu *c);
+/* Is there something that keeps the CPU from simply running on at c->rip? */
+bool interp_must_leave(const struct engine_cpu *c);
+/* After a jump to c->jb (JMP_*): the fault's delivery, or the instruction alone. */
+void interp_landed(struct engine_cpu *c, int why);
+/* The block at rip, which may be c->scratch (one instruction). Raises the faults of a fetch. */
+struct block *block_find(struct engine_cpu *c, uint64_t rip);
+/* Executes it; c->rip, c->link and c->next tell what comes then. */
+static inline void block_run(struct engine_cpu *c, struct block *b)
+{
+	c->block = b;
+	c->s.gpr[R_PC] = c->rip;
+	c->nblocks++;
+	c->ninsns += b->nops;
+	b->ops[0].fn(c, b->ops);
+}
+/* One instruction at c->rip, whatever it is, without the checks of a single step. */
+void interp_one(struct engine_cpu *c);
+
+/* The engine's table in parts, for an engine that has more in its structs: n bytes, zeroed. */
+int interp_vm_new_sized(struct engine_vm **out, size_t n, struct mem *mem, const struct x86_cpuid *cpuid,
+	const struct cpu_host *host, struct err *e);
+void interp_vm_free(struct engine_vm *vm);
+int interp_cpu_new_sized(struct engine_cpu **out, size_t n, struct engine_vm *vm, unsigned id, struct err *e);
+void interp_cpu_free(struct engine_cpu *c);
+void interp_kick(struct engine_cpu *c);
+void interp_irq(struct engine_cpu *c, bool pending);
+void interp_nmi(struct engine_cpu *c);
+void interp_init(struct engine_cpu *c);
+void interp_sipi(struct engine_cpu *c, uint8_t vector);
+void interp_get(struct engine_cpu *c, struct x86_state *s);
+int interp_set(struct engine_cpu *c, const struct x86_state *s, struct err *e);
+void interp_code_changed(struct engine_vm *vm, uint64_t gpa, uint64_t len);
+const char *interp_error(struct engine_cpu *c);
+size_t interp_stats(struct engine_vm *vm, char *buf, size_t len);
 
 /* ---- strings (string.c) ---- */
 iop_fn op_string;
@@ -275,12 +352,11 @@ static inline const struct iop *op_next(struct engine_cpu *c, const struct iop *
 
 /*
  * Neighbouring pages must never share an entry: the fast paths compare the tag with the page of the last byte
- * only, and an access from the page before would find it. A sum moves on by one or two per page; with
- * exclusive-or the entries of 1ffff and 20000 would be the same.
+ * only, and an access from the page before would find it.
  */
 static inline unsigned tlb_index(uint64_t lin)
 {
-	return (unsigned)((lin >> 12) + (lin >> (12 + TLB_BITS))) & (TLB_SIZE - 1);
+	return (unsigned)(lin >> 12) & (TLB_SIZE - 1);
 }
 
 #define MEM_ACCESSORS(bits)                                                                        \
@@ -290,20 +366,22 @@ static inline unsigned tlb_index(uint64_t lin)
 	static inline uint##bits##_t mem_ld##bits(                                                 \
 		struct engine_cpu *c, const struct iop *op, uint64_t lin)                          \
 	{                                                                                          \
-		const struct tlb_entry *e = &c->tlb[c->mmu][tlb_index(lin)];                       \
+		const struct tlb *t = &c->tlb[c->mmu];                                             \
+		const unsigned k = tlb_index(lin);                                                 \
                                                                                                    \
-		if (likely(((lin + bits / 8 - 1) & ~0xfffull) == e->rtag))                         \
-			return ((const volatile any_u##bits *)(uintptr_t)(lin + e->addend))->v;    \
+		if (likely((lin + bits / 8 - 1) >> 12 == t->rtag[k]))                         \
+			return ((const volatile any_u##bits *)(uintptr_t)(lin + t->addend[k]))->v;    \
 		c->op = op;                                                                        \
 		return (uint##bits##_t)mem_load_slow(c, lin, bits / 8, op->seg);                   \
 	}                                                                                          \
 	static inline void mem_st##bits(                                                           \
 		struct engine_cpu *c, const struct iop *op, uint64_t lin, uint##bits##_t v)        \
 	{                                                                                          \
-		const struct tlb_entry *e = &c->tlb[c->mmu][tlb_index(lin)];                       \
+		const struct tlb *t = &c->tlb[c->mmu];                                             \
+		const unsigned k = tlb_index(lin);                                                 \
                                                                                                    \
-		if (likely(((lin + bits / 8 - 1) & ~0xfffull) == e->wtag)) {                       \
-			((volatile any_u##bits *)(uintptr_t)(lin + e->addend))->v = v;             \
+		if (likely((lin + bits / 8 - 1) >> 12 == t->wtag[k])) {                       \
+			((volatile any_u##bits *)(uintptr_t)(lin + t->addend[k]))->v = v;             \
 			return;                                                                    \
 		}                                                                                  \
 		c->op = op;                                                                        \
@@ -312,10 +390,11 @@ static inline unsigned tlb_index(uint64_t lin)
 	static inline any_u##bits *mem_rmw##bits(                                                  \
 		struct engine_cpu *c, const struct iop *op, uint64_t lin)                          \
 	{                                                                                          \
-		const struct tlb_entry *e = &c->tlb[c->mmu][tlb_index(lin)];                       \
+		const struct tlb *t = &c->tlb[c->mmu];                                             \
+		const unsigned k = tlb_index(lin);                                                 \
                                                                                                    \
-		if (likely(((lin + bits / 8 - 1) & ~0xfffull) == e->wtag))                         \
-			return (any_u##bits *)(uintptr_t)(lin + e->addend);                        \
+		if (likely((lin + bits / 8 - 1) >> 12 == t->wtag[k]))                         \
+			return (any_u##bits *)(uintptr_t)(lin + t->addend[k]);                        \
 		c->op = op;                                                                        \
 		return mem_rmw_slow(c, lin, bits / 8, op->seg);                                    \
 	}

@@ -230,7 +230,7 @@ static bool in_limit(const struct engine_cpu *c, const struct block *b, uint64_t
 	       rip + b->ops[b->nops - 1].next_off - 1 <= c->s.seg[X86_CS].limit;
 }
 
-static struct block *block_find(struct engine_cpu *c, uint64_t rip)
+struct block *block_find(struct engine_cpu *c, uint64_t rip)
 {
 	uint64_t lin, gpa;
 	struct jc_entry *j;
@@ -490,42 +490,67 @@ static bool idle(const struct engine_cpu *c)
 	return !(a & (ATTN_INIT | ATTN_SIPI | ATTN_KICK | ATTN_CODE));
 }
 
+bool interp_must_leave(const struct engine_cpu *c)
+{
+	return atomic_load_explicit(&c->attention, memory_order_relaxed) & c->attn_mask ||
+	       c->s.mp != X86_MP_RUN || must_step(c);
+}
+
+enum interp_next interp_around(struct engine_cpu *c)
+{
+	if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed) & c->attn_mask)) {
+		if (attend(c))
+			return INTERP_STOP;
+		c->block = NULL;
+	}
+	if (unlikely(c->s.mp != X86_MP_RUN)) {
+		if (c->s.mp == X86_MP_SHUTDOWN) {
+			c->stop = CPU_SHUTDOWN;
+			return INTERP_STOP;
+		}
+		if (idle(c)) {
+			c->stop = CPU_HALTED;
+			return INTERP_STOP;
+		}
+		return INTERP_AGAIN;
+	}
+	if (unlikely(must_step(c))) {
+		step(c);
+		return INTERP_AGAIN;
+	}
+	return INTERP_RUN;
+}
+
+void interp_one(struct engine_cpu *c)
+{
+	uint64_t lin = c->mode == X86_MODE64 ? c->rip : (uint32_t)(c->rip + c->s.seg[X86_CS].base);
+	struct block *b;
+
+	c->op = NULL;
+	c->in_single = true;
+	if (c->mode != X86_MODE64 && c->rip > c->s.seg[X86_CS].limit)
+		raise_gp(c);
+	b = block_one(c, c->rip, lin);
+	block_run(c, b);
+	c->op = NULL;
+	c->in_single = false;
+	c->link = NULL;
+}
+
 static void loop(struct engine_cpu *c)
 {
 	for (;;) {
+		enum interp_next next = interp_around(c);
 		struct block *b;
 
-		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed) &
-			     c->attn_mask)) {
-			if (attend(c))
-				return;
-			c->block = NULL;
-		}
-		if (unlikely(c->s.mp != X86_MP_RUN)) {
-			if (c->s.mp == X86_MP_SHUTDOWN) {
-				c->stop = CPU_SHUTDOWN;
-				return;
-			}
-			if (idle(c)) {
-				c->stop = CPU_HALTED;
-				return;
-			}
+		if (next == INTERP_STOP)
+			return;
+		if (next == INTERP_AGAIN)
 			continue;
-		}
-		if (unlikely(must_step(c))) {
-			step(c);
-			continue;
-		}
 		b = block_find(c, c->rip);
 		for (;;) {
-			c->block = b;
-			c->s.gpr[R_PC] = c->rip;
-			c->nblocks++;
-			c->ninsns += b->nops;
-			b->ops[0].fn(c, b->ops);
-			if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed) &
-				     c->attn_mask) ||
-				unlikely(c->s.mp != X86_MP_RUN) || unlikely(must_step(c)))
+			block_run(c, b);
+			if (unlikely(interp_must_leave(c)))
 				break;
 			if (c->next && *c->next->gen_now == c->next->gen) {
 				b = c->next;
@@ -534,6 +559,19 @@ static void loop(struct engine_cpu *c)
 			b = block_after(c);
 		}
 	}
+}
+
+void interp_landed(struct engine_cpu *c, int why)
+{
+	if (why == JMP_FAULT) {
+		fault_arrived(c);
+	} else {
+		c->rip = op_rip(c, c->op);
+		c->op = NULL;
+		c->single = true;
+		mem_rmw_abort(c);
+	}
+	c->in_single = false;
 }
 
 static enum cpu_stop interp_run(struct engine_cpu *c)
@@ -548,16 +586,8 @@ static enum cpu_stop interp_run(struct engine_cpu *c)
 	 * during the delivery of a fault comes back here as well.
 	 */
 	why = setjmp(c->jb);
-	if (why == JMP_FAULT)
-		fault_arrived(c);
-	if (why == JMP_ONE) {
-		c->rip = op_rip(c, c->op);
-		c->op = NULL;
-		c->single = true;
-		mem_rmw_abort(c);
-	}
 	if (why)
-		c->in_single = false;
+		interp_landed(c, why);
 	loop(c);
 	c->op = NULL;
 	c->block = NULL;
@@ -585,10 +615,10 @@ static void clock_sample(struct engine_vm *vm)
 	}
 }
 
-static int interp_vm_new(struct engine_vm **out, struct mem *mem, const struct x86_cpuid *cpuid,
+int interp_vm_new_sized(struct engine_vm **out, size_t n, struct mem *mem, const struct x86_cpuid *cpuid,
 	const struct cpu_host *host, struct err *e)
 {
-	struct engine_vm *vm = calloc(1, sizeof *vm);
+	struct engine_vm *vm = calloc(1, n);
 	size_t gens = mem->npages * sizeof(uint32_t), lines = mem->npages * sizeof(uint64_t);
 
 	if (!vm)
@@ -624,7 +654,13 @@ static int interp_vm_new(struct engine_vm **out, struct mem *mem, const struct x
 	return 0;
 }
 
-static void interp_vm_free(struct engine_vm *vm)
+static int interp_vm_new(struct engine_vm **out, struct mem *mem, const struct x86_cpuid *cpuid,
+	const struct cpu_host *host, struct err *e)
+{
+	return interp_vm_new_sized(out, sizeof **out, mem, cpuid, host, e);
+}
+
+void interp_vm_free(struct engine_vm *vm)
 {
 	if (!vm)
 		return;
@@ -636,7 +672,7 @@ static void interp_vm_free(struct engine_vm *vm)
 	free(vm);
 }
 
-static void interp_cpu_free(struct engine_cpu *c)
+void interp_cpu_free(struct engine_cpu *c)
 {
 	if (!c)
 		return;
@@ -651,16 +687,16 @@ static void interp_cpu_free(struct engine_cpu *c)
 	free(c);
 }
 
-static int interp_cpu_new(struct engine_cpu **out, struct engine_vm *vm, unsigned id, struct err *e)
+int interp_cpu_new_sized(struct engine_cpu **out, size_t n, struct engine_vm *vm, unsigned id, struct err *e)
 {
 	struct engine_cpu *c;
 
 	if (id >= ARRAY_LEN(vm->cpu))
 		return err_set(e, EINVAL, "interp: at most %zu CPUs", ARRAY_LEN(vm->cpu));
-	c = aligned_alloc(64, align_up(sizeof *c, 64));
+	c = aligned_alloc(64, align_up(n, 64));
 	if (!c)
 		return err_set(e, ENOMEM, "out of memory");
-	memset(c, 0, sizeof *c);
+	memset(c, 0, n);
 	c->vm = vm;
 	c->id = id;
 	c->jc = calloc(JC_SIZE, sizeof *c->jc);
@@ -693,17 +729,18 @@ static int interp_cpu_new(struct engine_cpu **out, struct engine_vm *vm, unsigne
 	return 0;
 }
 
-static void attention_set(struct engine_cpu *c, uint32_t bit)
+static int interp_cpu_new(struct engine_cpu **out, struct engine_vm *vm, unsigned id, struct err *e)
 {
-	atomic_fetch_or(&c->attention, bit);
+	return interp_cpu_new_sized(out, sizeof **out, vm, id, e);
 }
 
-static void interp_kick(struct engine_cpu *c)
+
+void interp_kick(struct engine_cpu *c)
 {
 	attention_set(c, ATTN_KICK);
 }
 
-static void interp_irq(struct engine_cpu *c, bool pending)
+void interp_irq(struct engine_cpu *c, bool pending)
 {
 	if (pending)
 		attention_set(c, ATTN_IRQ);
@@ -711,7 +748,7 @@ static void interp_irq(struct engine_cpu *c, bool pending)
 		atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_IRQ);
 }
 
-static void interp_nmi(struct engine_cpu *c)
+void interp_nmi(struct engine_cpu *c)
 {
 	uint32_t n = atomic_load(&c->nmis);
 
@@ -720,18 +757,18 @@ static void interp_nmi(struct engine_cpu *c)
 	attention_set(c, ATTN_NMI);
 }
 
-static void interp_init(struct engine_cpu *c)
+void interp_init(struct engine_cpu *c)
 {
 	attention_set(c, ATTN_INIT);
 }
 
-static void interp_sipi(struct engine_cpu *c, uint8_t vector)
+void interp_sipi(struct engine_cpu *c, uint8_t vector)
 {
 	atomic_store(&c->sipi_vector, vector);
 	attention_set(c, ATTN_SIPI);
 }
 
-static void interp_get(struct engine_cpu *c, struct x86_state *s)
+void interp_get(struct engine_cpu *c, struct x86_state *s)
 {
 	*s = c->s;
 	s->rflags = get_rflags(c);
@@ -741,7 +778,7 @@ static void interp_get(struct engine_cpu *c, struct x86_state *s)
 	s->nmi_pending = atomic_load(&c->attention) & ATTN_NMI;
 }
 
-static int interp_set(struct engine_cpu *c, const struct x86_state *s, struct err *e)
+int interp_set(struct engine_cpu *c, const struct x86_state *s, struct err *e)
 {
 	(void)e;
 	c->s = *s;
@@ -765,18 +802,18 @@ static int interp_set(struct engine_cpu *c, const struct x86_state *s, struct er
 	return 0;
 }
 
-static void interp_code_changed(struct engine_vm *vm, uint64_t gpa, uint64_t len)
+void interp_code_changed(struct engine_vm *vm, uint64_t gpa, uint64_t len)
 {
 	code_written(vm, gpa, len);
 }
 
-static const char *interp_error(struct engine_cpu *c)
+const char *interp_error(struct engine_cpu *c)
 {
 	(void)c;
 	return "interp has no way to fail"; /* CPU_FAILED is not among its answers */
 }
 
-static size_t interp_stats(struct engine_vm *vm, char *buf, size_t len)
+size_t interp_stats(struct engine_vm *vm, char *buf, size_t len)
 {
 	uint64_t insns = 0, blocks = 0, decoded = 0, flush = 0, miss = 0, irq = 0, exc = 0,
 		 arena = 0;

@@ -31,6 +31,8 @@ void tlb_flush(struct engine_cpu *c)
 	c->large_hi = 0;
 	c->jc_gen++;
 	c->nflush++;
+	if (c->vm->hooks)
+		c->vm->hooks->flush(c);
 }
 
 void tlb_flush_page(struct engine_cpu *c, uint64_t lin)
@@ -39,14 +41,16 @@ void tlb_flush_page(struct engine_cpu *c, uint64_t lin)
 		tlb_flush(c);
 		return;
 	}
-	lin &= ~0xfffull;
 	for (unsigned m = 0; m < MMU_CACHED; m++) {
-		struct tlb_entry *e = &c->tlb[m][tlb_index(lin)];
+		struct tlb *t = &c->tlb[m];
+		unsigned k = tlb_index(lin);
 
-		if (e->rtag == lin || e->wtag == lin || e->xtag == lin)
-			e->rtag = e->wtag = e->xtag = TLB_NONE;
+		if (t->rtag[k] == lin >> 12 || t->wtag[k] == lin >> 12 || t->xtag[k] == lin >> 12)
+			t->rtag[k] = t->wtag[k] = t->xtag[k] = TLB_NONE;
 	}
 	c->jc_gen++;
+	if (c->vm->hooks)
+		c->vm->hooks->flush_page(c, lin);
 }
 
 void mmu_update(struct engine_cpu *c)
@@ -75,6 +79,8 @@ void mmu_update(struct engine_cpu *c)
 	else
 		c->mmu =
 			s->rflags & X86_AC || !(s->cr4 & X86_CR4_SMAP) ? MMU_KERNEL_AC : MMU_KERNEL;
+	if (c->vm->hooks)
+		c->vm->hooks->update(c);
 }
 
 static noreturn void raise_pf(struct engine_cpu *c, uint64_t lin, uint32_t code)
@@ -97,57 +103,83 @@ static void check_canonical(struct engine_cpu *c, uint64_t lin, unsigned seg)
 
 /*
  * Translates one byte's page for an access of the current privilege (sys: supervisor, whatever the
- * CPL) and enters what may be entered into the TLB.
+ * CPL) and enters what may be entered into the TLB. False: a page fault, *code is its error code.
  */
-static struct place translate(struct engine_cpu *c, uint64_t lin, enum x86_access access, bool sys)
+static bool lookup(struct engine_cpu *c, uint64_t lin, enum x86_access access, bool sys, struct place *out,
+	uint32_t *code)
 {
 	const bool user = c->cpl == 3 && !sys;
 	const bool smap_ok =
 		user || !(c->s.cr4 & X86_CR4_SMAP) || (!sys && c->cpl != 3 && c->s.rflags & X86_AC);
-	struct tlb_entry *e;
+	struct tlb *t = &c->tlb[c->mmu];
 	struct x86_walk w;
 	struct place p;
-	uint32_t code;
+	uint64_t tag;
+	unsigned k;
 
-	if (!x86_long_mode(&c->s))
-		lin = (uint32_t)lin;
 	c->ntlbmiss++;
-	if (x86_walk(c->vm->mem, &c->paging, lin, access, user, smap_ok, &w, &code))
-		raise_pf(c, lin, code);
+	if (x86_walk(c->vm->mem, &c->paging, lin, access, user, smap_ok, &w, code))
+		return false;
 	p.gpa = w.gpa;
 	p.page = mem_page(c->vm->mem, w.gpa);
 	if (p.page == UINT64_MAX) {
 		p.host = NULL;
-		return p;
+		*out = p;
+		return true;
 	}
 	p.host = mem_at(c->vm->mem, w.gpa & ~0xfffull, MEM_PAGE);
 	p.host += w.gpa & 0xfff;
+	*out = p;
 	if (w.page_size > MEM_PAGE) {
 		c->large_lo = min_u64(c->large_lo, lin & ~(w.page_size - 1));
 		c->large_hi = max_u64(c->large_hi, lin | (w.page_size - 1));
 	}
 	if (sys || c->mmu == MMU_CHECKED)
-		return p;
+		return true;
 	lin &= ~0xfffull;
-	e = &c->tlb[c->mmu][tlb_index(lin)];
-	if (e->addend != (uintptr_t)(p.host - (w.gpa & 0xfff)) - lin ||
-		(e->rtag != lin && e->wtag != lin && e->xtag != lin)) {
-		e->rtag = e->wtag = e->xtag = TLB_NONE;
-		e->addend = (uintptr_t)(p.host - (w.gpa & 0xfff)) - lin;
+	k = tlb_index(lin);
+	tag = lin >> 12;
+	if (t->addend[k] != (uintptr_t)(p.host - (w.gpa & 0xfff)) - lin ||
+		(t->rtag[k] != tag && t->wtag[k] != tag && t->xtag[k] != tag)) {
+		t->rtag[k] = t->wtag[k] = t->xtag[k] = TLB_NONE;
+		t->addend[k] = (uintptr_t)(p.host - (w.gpa & 0xfff)) - lin;
 	}
 	if (access == X86_FETCH) {
-		e->xtag = lin;
-		return p;
+		t->xtag[k] = tag;
+		return true;
 	}
-	e->rtag = lin;
+	t->rtag[k] = tag;
 	if (access == X86_WRITE && w.write_ok) {
 		uint8_t bits = __atomic_or_fetch(
 			&c->vm->mem->page_bits[p.page], MEM_PG_DIRTY, __ATOMIC_SEQ_CST);
 
 		if (!(bits & MEM_PG_CODE))
-			e->wtag = lin;
+			t->wtag[k] = tag;
 	}
+	return true;
+}
+
+static struct place translate(struct engine_cpu *c, uint64_t lin, enum x86_access access, bool sys)
+{
+	struct place p;
+	uint32_t code;
+
+	if (!x86_long_mode(&c->s))
+		lin = (uint32_t)lin;
+	if (!lookup(c, lin, access, sys, &p, &code))
+		raise_pf(c, lin, code);
 	return p;
+}
+
+bool mem_fill(struct engine_cpu *c, uint64_t lin, enum x86_access access)
+{
+	const struct tlb *t = &c->tlb[c->mmu];
+	struct place p;
+	uint32_t code;
+
+	if (c->mmu == MMU_CHECKED || !canonical(c, lin) || !lookup(c, lin, access, false, &p, &code))
+		return false;
+	return (access == X86_WRITE ? t->wtag : t->rtag)[tlb_index(lin)] == lin >> 12;
 }
 
 /* Data breakpoints: remembered now, delivered as a trap after the instruction. */
@@ -501,13 +533,13 @@ void mem_sys_store(struct engine_cpu *c, uint64_t lin, uint64_t v, unsigned size
 
 uint64_t mem_fetch_gpa(struct engine_cpu *c, uint64_t lin)
 {
-	const struct tlb_entry *e;
-
 	if (c->mmu != MMU_CHECKED) {
-		e = &c->tlb[c->mmu][tlb_index(lin)];
-		if (e->xtag == (lin & ~0xfffull)) {
+		const struct tlb *t = &c->tlb[c->mmu];
+		unsigned k = tlb_index(lin);
+
+		if (t->xtag[k] == lin >> 12) {
 			/* addend leads to the host; back to the guest's physical address */
-			uintptr_t host = lin + e->addend;
+			uintptr_t host = lin + t->addend[k];
 
 			for (unsigned i = 0; i < c->vm->mem->nregions; i++) {
 				const struct mem_region *r = &c->vm->mem->region[i];
@@ -552,6 +584,8 @@ void code_written(struct engine_vm *vm, uint64_t gpa, uint64_t len)
 			 */
 			__atomic_store_n(&vm->page_lines[page], 0, __ATOMIC_SEQ_CST);
 			__atomic_add_fetch(&vm->page_gen[page], 1, __ATOMIC_SEQ_CST);
+			if (vm->hooks)
+				vm->hooks->code_written(vm, page);
 		}
 		gpa += n;
 		len -= n;
@@ -564,8 +598,7 @@ void code_sync(struct engine_cpu *c)
 
 	atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_CODE);
 	for (unsigned m = 0; m < MMU_CACHED; m++)
-		for (unsigned i = 0; i < TLB_SIZE; i++)
-			c->tlb[m][i].wtag = TLB_NONE;
+		memset(c->tlb[m].wtag, 0xff, sizeof c->tlb[m].wtag);
 	atomic_store(&c->code_seen, epoch);
 }
 
@@ -578,7 +611,7 @@ static void wait_others(struct engine_cpu *c, uint64_t epoch)
 
 		if (!o || o == c)
 			continue;
-		atomic_fetch_or(&o->attention, ATTN_CODE);
+		attention_set(o, ATTN_CODE);
 		for (unsigned spins = 0;
 			atomic_load(&o->in_guest) && atomic_load(&o->code_seen) < epoch; spins++) {
 			if (spins > 100)

@@ -111,16 +111,17 @@ static uint64_t in_page(uint64_t lin, unsigned size)
 static uint64_t fast(struct engine_cpu *c, const struct str *s, uint64_t n)
 {
 	uint64_t dst = c->s.gpr[X86_RDI], src = c->s.gpr[X86_RSI], k;
-	const struct tlb_entry *d, *r;
+	const struct tlb *t = &c->tlb[c->mmu];
+	unsigned d, r;
 	void *dp;
 
 	if (c->mode != X86_MODE64 || s->adsize != 8 || s->step < 0)
 		return 0;
-	d = &c->tlb[c->mmu][tlb_index(dst)];
-	if (d->wtag != (dst & ~0xfffull))
+	d = tlb_index(dst);
+	if (t->wtag[d] != dst >> 12)
 		return 0;
 	n = min_u64(n, in_page(dst, s->size));
-	dp = (void *)(uintptr_t)(dst + d->addend);
+	dp = (void *)(uintptr_t)(dst + t->addend[d]);
 	if (s->op == X86_OP_STOS) {
 		k = n;
 		switch (s->size) {
@@ -154,12 +155,12 @@ static uint64_t fast(struct engine_cpu *c, const struct str *s, uint64_t n)
 		return 0;
 	if (s->seg >= X86_FS)
 		src += c->s.seg[s->seg].base;
-	r = &c->tlb[c->mmu][tlb_index(src)];
-	if (r->rtag != (src & ~0xfffull))
+	r = tlb_index(src);
+	if (t->rtag[r] != src >> 12)
 		return 0;
 	n = min_u64(n, in_page(src, s->size));
 	k = n;
-	void *sp = (void *)(uintptr_t)(src + r->addend);
+	void *sp = (void *)(uintptr_t)(src + t->addend[r]);
 
 	switch (s->size) {
 	case 1:

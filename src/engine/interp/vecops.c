@@ -108,11 +108,12 @@ static bool vec_usable(struct engine_cpu *c, const struct iop *op)
 OP(op_vec_load16)
 {
 	uint64_t lin = op_lin(c, op, 16, false);
-	const struct tlb_entry *e = &c->tlb[c->mmu][tlb_index(lin)];
+	const struct tlb *t = &c->tlb[c->mmu];
+	const unsigned k = tlb_index(lin);
 
 	vec_usable(c, op);
-	if (likely(((lin + 15) & ~0xfffull) == e->rtag && !(lin & (uint64_t)op->imm))) {
-		memcpy(c->s.fpu.ymm[op->cc], (const void *)(uintptr_t)(lin + e->addend), 16);
+	if (likely((lin + 15) >> 12 == t->rtag[k] && !(lin & (uint64_t)op->imm))) {
+		memcpy(c->s.fpu.ymm[op->cc], (const void *)(uintptr_t)(lin + t->addend[k]), 16);
 		return op_next(c, op);
 	}
 	return vec_go(c, op, op->vec);
@@ -121,11 +122,12 @@ OP(op_vec_load16)
 OP(op_vec_store16)
 {
 	uint64_t lin = op_lin(c, op, 16, true);
-	const struct tlb_entry *e = &c->tlb[c->mmu][tlb_index(lin)];
+	const struct tlb *t = &c->tlb[c->mmu];
+	const unsigned k = tlb_index(lin);
 
 	vec_usable(c, op);
-	if (likely(((lin + 15) & ~0xfffull) == e->wtag && !(lin & (uint64_t)op->imm))) {
-		memcpy((void *)(uintptr_t)(lin + e->addend), c->s.fpu.ymm[op->cc], 16);
+	if (likely((lin + 15) >> 12 == t->wtag[k] && !(lin & (uint64_t)op->imm))) {
+		memcpy((void *)(uintptr_t)(lin + t->addend[k]), c->s.fpu.ymm[op->cc], 16);
 		return op_next(c, op);
 	}
 	return vec_go(c, op, op->vec);
