@@ -72,7 +72,13 @@ struct cpu_engine {
 	/* somebody else wrote guest RAM that may hold code */
 	void (*code_changed)(struct engine_vm *vm, uint64_t gpa, uint64_t len);
 	const char *(*error)(struct engine_cpu *c); /* after CPU_FAILED */
-	/* "name value" lines for husk stats; returns bytes written (truncated at len) */
+	/*
+	 * Counters for husk stats: lines of "group.name value" or "name value" in decimal, sums over
+	 * all vCPUs. Groups that it knows: exits and sensitive count by reason and by instruction, time
+	 * is nanoseconds by what they went into, cache.used and cache.size are bytes; in others, names
+	 * that end in "bytes" or "ns" are such. Returns bytes written (truncated at len). Called while
+	 * vCPUs run, which it must not wait for: a counter may be a little behind.
+	 */
 	size_t (*stats)(struct engine_vm *vm, char *buf, size_t len);
 };
 

@@ -816,7 +816,7 @@ const char *interp_error(struct engine_cpu *c)
 size_t interp_stats(struct engine_vm *vm, char *buf, size_t len)
 {
 	uint64_t insns = 0, blocks = 0, decoded = 0, flush = 0, miss = 0, irq = 0, exc = 0,
-		 arena = 0;
+		 arena = 0, drops = 0;
 	int n;
 
 	for (unsigned i = 0; i < vm->ncpus; i++) {
@@ -832,14 +832,17 @@ size_t interp_stats(struct engine_vm *vm, char *buf, size_t len)
 		irq += c->nirq;
 		exc += c->nexc;
 		arena += c->arena_used;
+		drops += c->ndrops;
 	}
+	/* the group "cache" is a translator's, which may have these lines beside its own */
 	n = snprintf(buf, len,
-		"instructions %llu\nblocks %llu\ninstructions_decoded %llu\ntlb_flushes "
-		"%llu\ntlb_fills %llu\n"
-		"interrupts %llu\nexceptions %llu\ncache_bytes %llu\n",
+		"interp.instructions %llu\ninterp.blocks %llu\ninterp.decoded %llu\n"
+		"interp.cache_bytes %llu\ninterp.cache_flushes %llu\n"
+		"interp.interrupts %llu\ninterp.exceptions %llu\n"
+		"tlb.fills %llu\ntlb.flushes %llu\n",
 		(unsigned long long)insns, (unsigned long long)blocks, (unsigned long long)decoded,
-		(unsigned long long)flush, (unsigned long long)miss, (unsigned long long)irq,
-		(unsigned long long)exc, (unsigned long long)arena);
+		(unsigned long long)arena, (unsigned long long)drops, (unsigned long long)irq,
+		(unsigned long long)exc, (unsigned long long)miss, (unsigned long long)flush);
 	return n < 0 ? 0 : (size_t)n < len ? (size_t)n : len ? len - 1 : 0;
 }
 

@@ -546,12 +546,12 @@ static void kvm_code_changed(struct engine_vm *vm, uint64_t gpa, uint64_t len)
 static size_t kvm_stats(struct engine_vm *vm, char *buf, size_t len)
 {
 	static const char *const name[KVM_NCOUNT] = {[KVM_N_RUN] = "exits",
-		[KVM_N_IO] = "exits_io",
-		[KVM_N_MMIO] = "exits_mmio",
-		[KVM_N_EOI] = "exits_eoi",
-		[KVM_N_WINDOW] = "exits_interrupt_window",
-		[KVM_N_SIGNAL] = "exits_signal",
-		[KVM_N_OTHER] = "exits_other"};
+		[KVM_N_IO] = "exits.io",
+		[KVM_N_MMIO] = "exits.mmio",
+		[KVM_N_EOI] = "exits.eoi",
+		[KVM_N_WINDOW] = "exits.interrupt_window",
+		[KVM_N_SIGNAL] = "exits.signal",
+		[KVM_N_OTHER] = "exits.other"};
 	size_t at = 0;
 
 	for (unsigned n = 0; n <= KVM_NCOUNT; n++) {
