@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The other end of the control socket, for list, status and stop. Waits, with a limit. */
+/* The other end of the control socket, for list, status, stats and stop. Waits, with a limit. */
 #ifndef CMD_CLIENT_H
 #define CMD_CLIENT_H
 

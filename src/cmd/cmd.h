@@ -13,7 +13,7 @@ struct cmd {
 	const char *more;       /* paragraphs and examples behind the options; may be NULL */
 };
 
-extern const struct cmd cmd_run, cmd_status, cmd_list, cmd_stop, cmd_doctor;
+extern const struct cmd cmd_run, cmd_status, cmd_stats, cmd_list, cmd_stop, cmd_doctor;
 
 /* Exit codes of all subcommands but "run", which also has those of vm/control.h */
 enum { CMD_OK = 0, CMD_FAILED = 1, CMD_USAGE = 2 };

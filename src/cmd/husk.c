@@ -8,7 +8,8 @@
 #include "cmd/cmd.h"
 #include "cmd/parse.h"
 
-static const struct cmd *const commands[] = {&cmd_run, &cmd_list, &cmd_status, &cmd_stop, &cmd_doctor};
+static const struct cmd *const commands[] = {
+	&cmd_run, &cmd_list, &cmd_status, &cmd_stats, &cmd_stop, &cmd_doctor};
 
 int cmd_set_help(void *cfg, const char *value, struct err *e)
 {
@@ -41,6 +42,7 @@ static void help(void)
 	       "  husk run --kernel vmlinuz --initrd initrd.img --name web\n"
 	       "  husk list                    the machines that run\n"
 	       "  husk status web              what one of them is doing, and how it is confined\n"
+	       "  husk stats web               what its CPU engine does all the time\n"
 	       "  husk stop web                press its power button\n"
 	       "  husk doctor                  what this host offers, and what to do about the rest\n"
 	       "\n'husk help COMMAND' teaches one command; husk(1) is the manual page.\n");

@@ -31,6 +31,9 @@ struct super {
 	pid_t vmm_pid; /* also after it was reaped */
 	unsigned resets;
 	uint8_t last_byte;   /* that the guest wrote */
+	uint32_t stats_id;   /* of the last VMM_GET_STATS */
+	size_t stats_len;    /* what came of its answer; without an end while stats_timer is set */
+	char stats_text[VMM_STATS_MAX + 1];
 	bool started;        /* husk-vmm said READY */
 	bool stopping;       /* VMM_QUIT was sent */
 	bool killed;         /* we sent SIGKILL */

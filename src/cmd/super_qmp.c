@@ -88,11 +88,17 @@ static json_t *quit(void *arg, json_t *args, struct err *e)
 static json_t *x_stats(void *arg, json_t *args, struct err *e)
 {
 	struct super *s = arg;
-	int rc = vmm_send(&s->vmm, VMM_GET_STATS, 0);
+	int rc;
 
 	(void)args;
+	/* the answer to a question that is on its way is for all who ask */
+	if (s->stats_timer.deadline_ns)
+		return QMP_LATER;
+	rc = vmm_send(&s->vmm, VMM_GET_STATS, s->stats_id + 1);
 	if (rc)
 		return sent(rc, e);
+	s->stats_id++;
+	s->stats_len = 0;
 	timer_set(s->loop, &s->stats_timer, now_ns() + STATS_TIMEOUT_S * UINT64_C(1000000000));
 	return QMP_LATER;
 }

@@ -74,10 +74,10 @@ struct cpu_engine {
 	const char *(*error)(struct engine_cpu *c); /* after CPU_FAILED */
 	/*
 	 * Counters for husk stats: lines of "group.name value" or "name value" in decimal, sums over
-	 * all vCPUs. Groups that it knows: exits and sensitive count by reason and by instruction, time
-	 * is nanoseconds by what they went into, cache.used and cache.size are bytes; in others, names
-	 * that end in "bytes" or "ns" are such. Returns bytes written (truncated at len). Called while
-	 * vCPUs run, which it must not wait for: a counter may be a little behind.
+	 * all vCPUs. Groups that are shown as such: exits and sensitive count by reason and by
+	 * instruction, time is nanoseconds by what they went into, cache.used and cache.size are bytes; in others, what
+	 * has a word "bytes" or "ns" in its name. Returns bytes written (truncated at len). Called
+	 * while vCPUs run, which it must not wait for: a counter may be a little behind.
 	 */
 	size_t (*stats)(struct engine_vm *vm, char *buf, size_t len);
 };

@@ -7,6 +7,7 @@
 #ifndef VM_CONTROL_H
 #define VM_CONTROL_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum vmm_msg_type {
@@ -22,7 +23,11 @@ enum vmm_msg_type {
 	 * begins with "kernel: " or "initrd: " is shown with that file's path in place of the word.
 	 */
 	VMM_ERROR,
-	VMM_STATS,     /* answer to VMM_GET_STATS: text as "name value" lines */
+	/*
+	 * Answer to VMM_GET_STATS: "name value" lines, see engine.h, cut anywhere into as many messages
+	 * as they need. arg: 1 when more follow, 0 in the last one; arg2: the question's arg.
+	 */
+	VMM_STATS,
 	/*
 	 * The guest rebooted; its output is in the serial socket. The machine stands still until the
 	 * answer: VMM_DO_RESET to go on, or VMM_QUIT (the supervisor has seen a panic in the output).
@@ -31,7 +36,7 @@ enum vmm_msg_type {
 	/* supervisor to husk-vmm */
 	VMM_BUTTON = 64, /* press the ACPI power button */
 	VMM_QUIT,        /* end at once, exit reason VMM_EXIT_STOPPED */
-	VMM_GET_STATS,
+	VMM_GET_STATS,   /* arg: any number, which comes back with the answer */
 	VMM_SERIAL_BREAK,
 	VMM_DO_RESET,    /* reset the machine: the answer to VMM_RESET, or the user's wish */
 };
@@ -48,7 +53,7 @@ enum vmm_exit {
 	VMM_EXIT_DEBUG = 128,  /* 0xf4: the exit code is arg2, which is ((value << 1) | 1) & 0xff */
 };
 
-enum { VMM_TEXT_MAX = 3800 };
+enum { VMM_TEXT_MAX = 3800, VMM_STATS_MAX = 64 << 10 /* all of an answer */ };
 struct vmm_msg {
 	uint32_t type;
 	uint32_t arg, arg2;
@@ -61,5 +66,7 @@ struct vmm_msg {
  * supervisor that is gone is no error: its end shows when the line is read. Any thread.
  */
 void vmm_msg_send(int fd, enum vmm_msg_type type, uint32_t arg, uint32_t arg2, const char *text);
+/* Answers VMM_GET_STATS: text[0, len), cut to VMM_STATS_MAX. id: the question's arg. */
+void vmm_stats_send(int fd, uint32_t id, const char *text, size_t len);
 
 #endif

@@ -97,6 +97,7 @@ struct machine {
 	struct watch wish_watch;
 
 	struct watch control_watch;
+	char stats[VMM_STATS_MAX]; /* the answer to VMM_GET_STATS; the loop's */
 
 	/* serial line: out is under serial_lock, in belongs to the loop */
 	pthread_mutex_t serial_lock;
@@ -590,15 +591,13 @@ static void serial_room(void *arg)
 
 /* ---- the line to the supervisor ---- */
 
-static void control_stats(struct machine *m)
+static void control_stats(struct machine *m, uint32_t id)
 {
-	char text[VMM_TEXT_MAX];
 	size_t n = 0;
 
 	if (m->eng->stats)
-		n = m->eng->stats(m->evm, text, sizeof text - 1);
-	text[n] = 0;
-	vmm_msg_send(m->cfg.control_fd, VMM_STATS, 0, 0, text);
+		n = m->eng->stats(m->evm, m->stats, sizeof m->stats);
+	vmm_stats_send(m->cfg.control_fd, id, m->stats, n);
 }
 
 static void machine_reset(struct machine *m);
@@ -629,7 +628,7 @@ static void control_ready(struct watch *w, uint32_t events)
 		want(m, WANT_END, VMM_EXIT_STOPPED, 0, "stopped");
 		break;
 	case VMM_GET_STATS:
-		control_stats(m);
+		control_stats(m, msg.arg);
 		break;
 	case VMM_SERIAL_BREAK:
 		bus_lock(m->bus);

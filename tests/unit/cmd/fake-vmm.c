@@ -12,6 +12,7 @@
  *   error:TEXT    VMM_ERROR, exit 1               usage:TEXT  VMM_ERROR, exit 2
  *   crash         SIGSEGV     sys   SIGSYS        exit:N      end without a word
  *   garbage       a datagram that is none         sleep:MS    do nothing
+ *   stats:KIND    how questions for the counters are answered from now on, see stats()
  *   log:TEXT      a line on standard error
  * Without a last word it waits for messages for ever.
  */
@@ -34,6 +35,7 @@
 
 static int control = -1, serial = -1;
 static bool pressed, answered, deaf;
+static const char *stats_kind = "";
 static char line[4096];
 static size_t line_len;
 
@@ -63,6 +65,48 @@ static void end(uint32_t code, uint32_t arg2, const char *text)
 	_exit(code == VMM_EXIT_DEBUG ? (int)arg2 : (int)code);
 }
 
+/* The answer to VMM_GET_STATS, as a good husk-vmm gives it and as a bad one may. */
+static void stats(uint32_t id)
+{
+	static uint64_t asked;
+	char text[VMM_TEXT_MAX + 1] = "";
+	size_t n = 0;
+
+	asked++;
+	if (!strcmp(stats_kind, "silent"))
+		return;
+	if (!strcmp(stats_kind, "many")) { /* in parts that begin and end within lines */
+		for (int i = 0; i < 5000; i++) {
+			n += (size_t)snprintf(text + n, sizeof text - n, "sensitive.i%d %d\n", i, i * 1000);
+			if (n < VMM_TEXT_MAX - 64)
+				continue;
+			tell(VMM_STATS, 1, id, text);
+			n = 0;
+		}
+		tell(VMM_STATS, 0, id, "the end\n");
+	} else if (!strcmp(stats_kind, "parts")) {
+		tell(VMM_STATS, 1, id, "interp.instruc");
+		tell(VMM_STATS, 1, id + 7, "nobody asked for this\n");
+		tell(VMM_STATS, 1, id, "");
+		tell(VMM_STATS, 0, id, "tions 12345678\ninterp.blocks 1000000");
+		tell(VMM_STATS, 0, id, "too.late 1\n");
+	} else if (!strcmp(stats_kind, "hostile")) {
+		memset(text, 'x', VMM_TEXT_MAX);
+		tell(VMM_STATS, 1, id, "\033[2J\a 1\nname\033[31m \033]0;title\a\n 5\nalone\n\n- -1\n"
+			"exits.a 18446744073709551615\nexits.b 18446744073709551615\nexits.c x\n\xc3\xa4 9\n");
+		tell(VMM_STATS, 1, id, text);
+		tell(VMM_STATS, 0, id, "\nafter \"that\"\n");
+	} else if (!strcmp(stats_kind, "endless")) {
+		memset(text, 'x', VMM_TEXT_MAX);
+		for (int i = 0; i < 500; i++)
+			tell(VMM_STATS, 1, id, text);
+	} else {
+		snprintf(text, sizeof text, "exits 42\nengine.name fake\ntlb.fills %llu\n",
+			(unsigned long long)asked * 1000000);
+		tell(VMM_STATS, 0, id, text);
+	}
+}
+
 static void handle(void)
 {
 	struct vmm_msg m;
@@ -80,7 +124,7 @@ static void handle(void)
 		end(VMM_EXIT_STOPPED, 0, "stopped");
 		break;
 	case VMM_GET_STATS:
-		tell(VMM_STATS, 0, 0, "exits 42\nengine.name fake\n");
+		stats(m.arg);
 		break;
 	case VMM_SERIAL_BREAK:
 		put("<break>\n", 8);
@@ -148,6 +192,8 @@ static void play(char *word)
 			serve(-1);
 	} else if (!strcmp(word, "deaf")) {
 		deaf = true;
+	} else if (!strcmp(word, "stats")) {
+		stats_kind = value;
 	} else if (!strcmp(word, "reset")) {
 		answered = false;
 		tell(VMM_RESET, 0, 0, "the guest rebooted");
