@@ -17,7 +17,7 @@ _husk() {
 		prev=${COMP_WORDS[COMP_CWORD - 2]}
 	fi
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'run list status stop doctor help --help --version' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'run list status stats stop doctor help --help --version' -- "$cur")
 		return
 	fi
 	case $prev in
@@ -42,6 +42,7 @@ _husk() {
 	--memory | -m) words='128M 256M 512M 1G 2G 4G' ;;
 	--cpus | -c) words='1 2 4 8' ;;
 	--timeout | -t) words='10s 30s 1m 5m' ;;
+	--watch | -w) words='1 2 5 10' ;;
 	--append | -a | --name | -n | --debug | -d) return ;;
 	*)
 		case $command in
@@ -50,9 +51,10 @@ _husk() {
 				--testdev --debug --help'
 			;;
 		status) words="$(_husk_names) --json --help" ;;
+		stats) words="$(_husk_names) --json --watch --help" ;;
 		stop) words="$(_husk_names) --timeout --force --help" ;;
 		list | doctor) words='--help' ;;
-		help) words='run list status stop doctor' ;;
+		help) words='run list status stats stop doctor' ;;
 		esac
 		;;
 	esac
