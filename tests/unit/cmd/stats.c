@@ -86,6 +86,11 @@ static const struct {
 		"exits  100  1 of 2 makes 95 %\n"
 		"  a     95   95.0 %   95.0 %\n"
 		"  b      5    5.0 %  100.0 %\n"},
+	{"less than 95 %", "exits.c 3\nexits.b 3\nexits.a 94\n",
+		"exits  100  2 of 3 make 95 %\n"
+		"  a     94   94.0 %   94.0 %\n"
+		"  c      3    3.0 %   97.0 %\n"
+		"  b      3    3.0 %  100.0 %\n"},
 	{"a histogram of nothing", "exits.io 0\nexits.hlt 0\n", ""},
 	{"the longest first", "time.translate 3000000\ntime.native 2997000000\ntime.interp 0\n",
 		"time         3.000 s\n"
