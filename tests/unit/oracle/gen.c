@@ -6,6 +6,10 @@
  * arranged so that the instruction does something: memory operands point into the data pages, divisions do
  * not always overflow, compare-exchanges find an equal value now and then. What cannot be compared with a
  * Linux process (system calls, segment loads, time) is left out: see comparable().
+ *
+ * A case is one instruction, a few in a row, or a sequence (seq_make()): up to two dozen with flags that live
+ * from one to another across branches forward, counted loops, calls and returns, jumps by register. In a
+ * sequence a few registers are set aside as bases, indexes and loop counter, so that most operands are good.
  */
 #undef NDEBUG
 #include <assert.h>
@@ -369,19 +373,10 @@ static void stack_aim(struct oracle_case *c)
 	c->in.gpr[X86_RSP] = chance(85) ? va & ~7ull : va;
 }
 
-/* Values that make the instruction go more ways than one. */
-static void arrange(struct oracle_case *c, struct x86_insn *i, uint8_t *b, uint64_t rip,
-	const struct oracle_opts *o, bool first)
+/* Values that make the instruction go more ways than one. va: its memory operand */
+static void arrange_values(struct oracle_case *c, struct x86_insn *i, uint64_t va, const struct oracle_opts *o)
 {
-	uint64_t *gpr = c->in.gpr, va = 0;
-	unsigned size = i->memsize ? i->memsize : i->opsize;
-
-	if (i->is_mem && first && (!o->wild || !chance(4)))
-		operand_aim(c, i, b, rip, target(i->op == X86_OP_GATHER ? 1 : size));
-	else if (i->is_mem && (i->base == X86_BASE_RIP || (i->base < 0 && i->index < 0) || !o->wild))
-		operand_aim(c, i, b, rip, target(size));
-	if (i->is_mem)
-		va = operand_va(c, i, rip);
+	uint64_t *gpr = c->in.gpr;
 
 	if (is_string(i)) {
 		gpr[X86_RSI] = target(i->opsize) - (i->seg == X86_GS ? GS_BASE : 0);
@@ -483,6 +478,20 @@ static void arrange(struct oracle_case *c, struct x86_insn *i, uint8_t *b, uint6
 	}
 }
 
+static void arrange(struct oracle_case *c, struct x86_insn *i, uint8_t *b, uint64_t rip,
+	const struct oracle_opts *o, bool first)
+{
+	uint64_t va = 0;
+	unsigned size = i->memsize ? i->memsize : i->opsize;
+
+	if (i->is_mem && first && (!o->wild || !chance(4)))
+		operand_aim(c, i, b, rip, target(i->op == X86_OP_GATHER ? 1 : size));
+	else if (i->is_mem && (i->base == X86_BASE_RIP || (i->base < 0 && i->index < 0) || !o->wild))
+		operand_aim(c, i, b, rip, target(size));
+	if (i->is_mem)
+		va = operand_va(c, i, rip);
+	arrange_values(c, i, va, o);
+}
 /* The displacement of near branches must not lead back into the case's own code. */
 static bool branch_ok(struct oracle_case *c, struct x86_insn *i, uint8_t *b, uint64_t rip,
 	const struct oracle_opts *o)
@@ -535,6 +544,449 @@ static bool insn_make(struct oracle_case *c, const struct oracle_opts *o)
 	return true;
 }
 
+/* ---- sequences ---- */
+
+struct seq {
+	uint8_t base[2], index[2], counter; /* registers set aside; [1]: r8 to r15, not in 32-bit code */
+	uint16_t kept;                      /* a bit for each of them */
+	int loop;                           /* first instruction of the open loop, -1: none */
+	unsigned loop_len;
+	bool looped;
+	unsigned nfix;
+	struct {
+		int from;     /* number of the instruction, whose last bytes are the displacement ... */
+		uint8_t size; /* of so many bytes ... */
+		int to;       /* to this one; -1: not known yet */
+	} fix[8];
+};
+
+/* Registers the instruction names, whether it reads or writes them; those it has by nature are not there. */
+static uint16_t named_regs(const struct x86_insn *i)
+{
+	uint16_t m = (uint16_t)(1u << i->reg | 1u << (i->reg & 3));
+
+	if (!i->is_mem)
+		m |= (uint16_t)(1u << i->rm | 1u << (i->rm & 3));
+	if (i->pfx & (X86_PFX_VEX2 | X86_PFX_VEX3))
+		m |= (uint16_t)(1u << i->vvvv);
+	return m;
+}
+
+/* Appends an instruction; false when the case is full or the bytes are none. */
+static bool seq_put(struct oracle_case *c, const uint8_t *b, unsigned n)
+{
+	struct x86_insn *i = &c->insn[c->ninsns];
+
+	if (c->ninsns == CASE_INSNS || c->len + 15 >= CASE_CODE ||
+	    x86_decode(i, c->mode32 ? X86_MODE32 : X86_MODE64, b, n) <= 0)
+		return false;
+	c->to[c->ninsns++] = -1;
+	memcpy(c->code + c->len, b, i->len);
+	c->len += i->len;
+	return true;
+}
+
+static unsigned seq_offset(const struct oracle_case *c, int k)
+{
+	unsigned off = 0;
+
+	for (int j = 0; j < k; j++)
+		off += c->insn[j].len;
+	return off;
+}
+
+/* The branch (or LEA) that was put last goes to instruction number to, which need not be there yet. */
+static void seq_fix(struct oracle_case *c, struct seq *q, unsigned size, int to)
+{
+	q->fix[q->nfix].from = (int)c->ninsns - 1;
+	q->fix[q->nfix].size = (uint8_t)size;
+	q->fix[q->nfix++].to = to;
+}
+
+/* False if a displacement is more than its byte holds. */
+static bool seq_resolve(struct oracle_case *c, struct seq *q)
+{
+	for (unsigned f = 0; f < q->nfix; f++) {
+		int from = q->fix[f].from, to = q->fix[f].to;
+		unsigned end, size = q->fix[f].size;
+		int32_t d;
+
+		if (to < 0 || to > (int)c->ninsns)
+			to = (int)c->ninsns;
+		end = seq_offset(c, from + 1);
+		d = (int32_t)(seq_offset(c, to) - end);
+		if (size == 1 && d != (int8_t)d)
+			return false;
+		memcpy(c->code + end - size, &d, size);
+		/* what was decoded is looked at for flags only */
+		if (c->insn[from].op == X86_OP_LEA)
+			c->to[from + 1] = (int8_t)to; /* the JMP behind */
+		else
+			c->to[from] = (int8_t)to;
+	}
+	return true;
+}
+
+/* JMP, Jcc, LOOPcc, JRCXZ to instruction number to */
+static bool seq_branch(struct oracle_case *c, struct seq *q, int to)
+{
+	uint8_t b[15] = {0};
+	unsigned kind = rnd_below(10), cc = rnd_below(16);
+
+	if (q->nfix == ARRAY_LEN(q->fix))
+		return false;
+	if (kind < 5)
+		b[0] = (uint8_t)(0x70 | cc);
+	else if (kind < 7)
+		b[0] = 0x0f, b[1] = (uint8_t)(0x80 | cc);
+	else if (kind == 7)
+		b[0] = 0xe9;
+	else if (kind == 8)
+		b[0] = 0xeb;
+	else
+		b[0] = (uint8_t)(0xe0 + rnd_below(4));
+	if (!seq_put(c, b, sizeof b))
+		return false;
+	seq_fix(c, q, b[0] == 0x0f || b[0] == 0xe9 ? 4 : 1, to);
+	return true;
+}
+
+/* The end of the loop: count down and jump back. Nobody may jump in between. */
+static bool seq_loop_end(struct oracle_case *c, struct seq *q)
+{
+	unsigned r = q->counter, kind = c->mode32 ? 2 : rnd_below(3);
+	uint8_t rex = (uint8_t)(0x48 | r >> 3), low = r & 7, b[15] = {0};
+	int first = (int)c->ninsns, size = chance(70) ? 1 : 4;
+	bool ok;
+
+	if (q->nfix == ARRAY_LEN(q->fix))
+		return false;
+	if (kind == 0) /* dec %r64 */
+		b[0] = rex, b[1] = 0xff, b[2] = 0xc8 | low;
+	else if (kind == 1) /* sub $1, %r64 */
+		b[0] = rex, b[1] = 0x83, b[2] = 0xe8 | low, b[3] = 1;
+	else /* lea -1(%r), %r; test %r, %r */
+		b[0] = c->mode32 ? 0x3e : rex | (rex << 2 & 4), b[1] = 0x8d, b[2] = (uint8_t)(0x40 | low << 3 | low), b[3] = 0xff;
+	if (kind == 2 && low == 4) /* r12 needs a SIB byte */
+		b[3] = 0x24, b[4] = 0xff;
+	ok = seq_put(c, b, sizeof b);
+	if (kind == 2) {
+		memset(b, 0, sizeof b);
+		b[0] = c->mode32 ? 0x3e : rex | (rex << 2 & 4), b[1] = 0x85, b[2] = (uint8_t)(0xc0 | low << 3 | low);
+		ok = ok && seq_put(c, b, sizeof b);
+	}
+	memset(b, 0, sizeof b);
+	if (size == 1)
+		b[0] = 0x75;
+	else
+		b[0] = 0x0f, b[1] = 0x85;
+	ok = ok && seq_put(c, b, sizeof b);
+	for (unsigned f = 0; f < q->nfix; f++)
+		if (q->fix[f].to > first && q->fix[f].to < (int)c->ninsns)
+			q->fix[f].to = (int)c->ninsns;
+	if (ok)
+		seq_fix(c, q, (unsigned)size, q->loop);
+	q->loop = -1;
+	return ok;
+}
+
+/* Instructions that read or write flags in ways of their own */
+static unsigned flag_bytes(uint8_t *b, bool m32)
+{
+	static const struct {
+		uint8_t map, opcode, opcodes; /* so many from there */
+		int8_t reg[2];                /* -1: any */
+	} row[] = {
+		{0, 0xfe, 2, {0, 1}}, {0, 0xfe, 2, {0, 1}},     /* INC, DEC */
+		{0, 0x10, 4, {-1, -1}}, {0, 0x18, 4, {-1, -1}}, /* ADC, SBB */
+		{0, 0x80, 2, {2, 3}}, {0, 0x83, 1, {2, 3}}, {0, 0x83, 1, {0, 7}},
+		{0, 0xd0, 4, {2, 3}}, {0, 0xc0, 2, {2, 3}},     /* RCL, RCR */
+		{0, 0xd0, 4, {4, 7}}, {0, 0xd0, 4, {0, 1}}, {0, 0xc0, 2, {5, 7}},
+		{1, 0x90, 16, {-1, -1}}, {1, 0x40, 16, {-1, -1}}, {1, 0x40, 16, {-1, -1}},
+		{0, 0xf5, 1, {-1, -1}}, {0, 0xf8, 2, {-1, -1}}, {0, 0x9e, 2, {-1, -1}}, {0, 0x9c, 2, {-1, -1}},
+		{1, 0xba, 1, {4, 7}}, {0, 0x38, 4, {-1, -1}}, {0, 0x84, 2, {-1, -1}}, {0, 0xf6, 2, {2, 3}},
+		{0, 0x00, 4, {-1, -1}}, {0, 0x28, 4, {-1, -1}}, {1, 0xc0, 2, {-1, -1}}, {1, 0xb0, 2, {-1, -1}},
+		{0, 0x8d, 1, {-1, -1}}, {0, 0x88, 4, {-1, -1}}, {0, 0x50, 16, {-1, -1}}, {1, 0xaf, 1, {-1, -1}},
+	};
+	unsigned k = rnd_below(ARRAY_LEN(row)), n = 0;
+
+	if (chance(12))
+		b[n++] = 0x66;
+	if (chance(4))
+		b[n++] = 0xf0;
+	if (!m32 && chance(65))
+		b[n++] = (uint8_t)(0x40 | rnd_below(16));
+	if (row[k].map)
+		b[n++] = 0x0f;
+	b[n++] = (uint8_t)(row[k].opcode + rnd_below(row[k].opcodes));
+	b[n] = (uint8_t)(chance(55) ? rnd() | 0xc0 : rnd());
+	if (row[k].reg[0] >= 0)
+		b[n] = (uint8_t)((b[n] & 0xc7) | row[k].reg[rnd_below(2)] << 3);
+	n++;
+	for (unsigned j = 0; j < 12; j++)
+		b[n++] = (uint8_t)rnd();
+	return n;
+}
+
+/* Gives a memory operand one of the base registers, and maybe an index; the displacement aims it. */
+static void seq_operand(struct oracle_case *c, const struct seq *q, uint8_t *b, unsigned n)
+{
+	enum x86_mode mode = c->mode32 ? X86_MODE32 : X86_MODE64;
+	struct x86_insn i;
+	bool hi_base, hi_index, use_sib;
+	unsigned m, base, index, scale = rnd_below(4);
+	uint64_t va;
+	int32_t d;
+
+	if (x86_decode(&i, mode, b, n) <= 0 || !i.is_mem || !i.has_modrm || i.adsize == 2 ||
+	    i.op == X86_OP_GATHER || chance(8))
+		return;
+	m = i.off_modrm;
+	/* which halves of the register file do REX or VEX lead to? */
+	b[m] = (uint8_t)((b[m] & 0x38) | 0x84);
+	b[m + 1] = 0;
+	if (x86_decode(&i, mode, b, n) <= 0 || i.base < 0 || i.index < 0)
+		return;
+	hi_base = i.base >= 8;
+	hi_index = i.index >= 8;
+	base = q->base[hi_base];
+	index = q->index[hi_index];
+	use_sib = hi_index || (base & 7) == 4 || chance(35);
+	va = chance(90) ? DATA_VA + 64 + rnd_below(3 * PAGE - 256) : target(i.memsize ? i.memsize : i.opsize);
+	if (chance(60) && i.memsize)
+		va &= -(uint64_t)(i.memsize & -i.memsize);
+	va -= c->in.gpr[base] + (i.seg == X86_GS ? GS_BASE : 0);
+	if (use_sib && (hi_index || chance(60))) {
+		va -= c->in.gpr[index] << scale;
+		index &= 7;
+	} else {
+		index = 4; /* none */
+	}
+	d = (int32_t)va;
+	b[m] = (uint8_t)((b[m] & 0x38) | 0x80 | (use_sib ? 4 : base & 7));
+	if (chance(20)) /* somewhere near */
+		b[m] ^= 0xc0, d = (int8_t)rnd();
+	if (use_sib)
+		b[++m] = (uint8_t)(scale << 6 | index << 3 | (base & 7));
+	memcpy(b + m + 1, &d, sizeof d);
+}
+
+static bool seq_insn(struct oracle_case *c, const struct seq *q, const struct oracle_opts *o)
+{
+	struct x86_insn i;
+	uint16_t named;
+	uint64_t keep[16], va = 0, rip = c->in.rip + c->len;
+	uint8_t b[40] = {0};
+	unsigned n = chance(45) ? flag_bytes(b, c->mode32) : random_bytes(b, c->mode32, o->avx);
+
+	seq_operand(c, q, b, n);
+	if (x86_decode(&i, c->mode32 ? X86_MODE32 : X86_MODE64, b, sizeof b) <= 0 || !comparable(&i, c->mode32))
+		return false;
+	if (is_branch(&i) || (c->mode32 && i.is_mem && i.adsize == 2) || i.fl_in & c->undef)
+		return false;
+	if ((i.op == X86_OP_SHLD || i.op == X86_OP_SHRD) && i.opsize == 2)
+		return false;
+	if (c->mode32 && (i.op == X86_OP_ENTER || i.op == X86_OP_LEAVE || i.op == X86_OP_POPA))
+		return false; /* they write the counter */
+	/* few of what only ends it early */
+	if ((i.attr & X86_A_PRIV || i.op == X86_OP_UD2 || i.op == X86_OP_INT3 || i.op == X86_OP_INTO ||
+		    i.op == X86_OP_POPF || i.op == X86_OP_IN || i.op == X86_OP_OUT || i.op == X86_OP_CLI ||
+		    i.op == X86_OP_STI || i.op == X86_OP_INS || i.op == X86_OP_OUTS) && chance(90))
+		return false;
+	named = named_regs(&i);
+	if (named & 1u << q->counter || (named & q->kept && chance(90)))
+		return false;
+	memcpy(keep, c->in.gpr, sizeof keep);
+	if (i.is_mem) {
+		if (i.base == X86_BASE_RIP || (i.base < 0 && i.index < 0))
+			operand_aim(c, &i, b, rip, target(i.memsize ? i.memsize : i.opsize));
+		va = operand_va(c, &i, rip);
+	}
+	if (!is_string(&i))
+		arrange_values(c, &i, va, o);
+	for (unsigned r = 0; r < 16; r++)
+		if (q->kept >> r & 1 || (is_string(&i) && r != X86_RCX))
+			c->in.gpr[r] = keep[r];
+	if (!seq_put(c, b, sizeof b))
+		return false;
+	c->undef = (uint16_t)((c->undef & ~i.fl_out) | i.fl_undef);
+	return true;
+}
+
+/* Two or three instructions in a function of their own: call f; jmp end; f: ...; ret; end: */
+static bool seq_call(struct oracle_case *c, struct seq *q, const struct oracle_opts *o)
+{
+	static const uint8_t call[15] = {0xe8}, jmp[15] = {0xeb}, ret[15] = {0xc3};
+	int at = (int)c->ninsns, j;
+
+	if (q->nfix + 2 > ARRAY_LEN(q->fix) || !seq_put(c, call, sizeof call))
+		return false;
+	seq_fix(c, q, 4, at + 2);
+	if (!seq_put(c, jmp, sizeof jmp))
+		return false;
+	seq_fix(c, q, 1, -1);
+	j = (int)q->nfix - 1;
+	for (unsigned k = 1 + rnd_below(3); k; k--)
+		while (!seq_insn(c, q, o))
+			if (c->ninsns == CASE_INSNS)
+				return false;
+	if (!seq_put(c, ret, sizeof ret))
+		return false;
+	c->to[c->ninsns - 1] = (int8_t)(at + 1);
+	q->fix[j].to = (int)c->ninsns;
+	return true;
+}
+
+/* lea to(%rip), %r; jmp *%r */
+static bool seq_indirect(struct oracle_case *c, struct seq *q, int to)
+{
+	static const uint8_t regs[] = {X86_RAX, X86_RDX};
+	unsigned r = regs[rnd_below(2)];
+	uint8_t lea[15] = {0x48, 0x8d, (uint8_t)(5 | r << 3)}, jmp[15] = {0xff, (uint8_t)(0xe0 | r)};
+
+	if (c->mode32 || q->nfix == ARRAY_LEN(q->fix) || !seq_put(c, lea, sizeof lea))
+		return false;
+	/* nobody may come to the JMP with another address in the register: that may lead back */
+	for (unsigned f = 0; f < q->nfix; f++)
+		if (q->fix[f].to == (int)c->ninsns)
+			q->fix[f].to--;
+	seq_fix(c, q, 4, to + 1);
+	return seq_put(c, jmp, sizeof jmp);
+}
+
+static bool direct(const struct x86_insn *i)
+{
+	return i->form == X86_F_REL;
+}
+
+/* Undefined flags forwards, live flags backwards, until nothing changes. False if one that is undefined is read. */
+static bool case_flow(struct oracle_case *c)
+{
+	bool again = true;
+	unsigned n = c->ninsns;
+
+	memset(c->undef_at, 0, sizeof c->undef_at);
+	memset(c->live_at, 0, sizeof c->live_at);
+	c->live_at[n] = X86_ARITH | X86_DF;
+	while (again) {
+		again = false;
+		for (unsigned k = 0; k < n; k++) {
+			const struct x86_insn *i = &c->insn[k];
+			uint16_t u = (uint16_t)((c->undef_at[k] & ~i->fl_out) | i->fl_undef);
+			bool falls = !is_branch(i) || i->op == X86_OP_JCC || (i->op >= X86_OP_LOOP && i->op <= X86_OP_JCXZ);
+			uint16_t *to[2] = {falls ? &c->undef_at[k + 1] : NULL, c->to[k] >= 0 ? &c->undef_at[c->to[k]] : NULL};
+
+			for (unsigned j = 0; j < 2; j++)
+				if (to[j] && u & ~*to[j]) {
+					*to[j] |= u;
+					again = true;
+				}
+		}
+		for (unsigned k = n; k--;) {
+			const struct x86_insn *i = &c->insn[k];
+			uint16_t live = 0;
+
+			/* where an indirect jump goes nobody knows beforehand */
+			if (is_branch(i) && (!direct(i) || c->to[k] < 0))
+				live = X86_ARITH | X86_DF;
+			else if (c->to[k] >= 0)
+				live = c->live_at[c->to[k]];
+			if (!is_branch(i) || (direct(i) && i->op != X86_OP_JMP && i->op != X86_OP_CALL))
+				live |= c->live_at[k + 1];
+			live = (uint16_t)((live & ~(i->fl_out | i->fl_undef)) | i->fl_in);
+			if (live & ~c->live_at[k]) {
+				c->live_at[k] |= live;
+				again = true;
+			}
+		}
+	}
+	c->undef = 0;
+	for (unsigned k = 0; k < n; k++) {
+		if (c->insn[k].fl_in & c->undef_at[k])
+			return false;
+		c->undef |= c->insn[k].fl_undef;
+	}
+	return true;
+}
+
+int case_insn_at(const struct oracle_case *c, uint64_t rip)
+{
+	uint64_t at = c->in.rip;
+
+	for (unsigned k = 0; k <= c->ninsns; at += c->insn[k++].len)
+		if (rip == at)
+			return (int)k;
+		else if (k == c->ninsns)
+			break;
+	return rip == at + 1 ? (int)c->ninsns : -1; /* behind the INT3 */
+}
+
+static void seq_registers(struct oracle_case *c, struct seq *q)
+{
+	static const uint8_t low[][2] = {{X86_RBX, X86_RBP}, {X86_RSP, X86_RBX}, {X86_RBP, X86_RBX}};
+	unsigned k = c->mode32 ? rnd_below(2) : rnd_below(3), h = rnd_below(8);
+
+	q->base[0] = low[k][0];
+	q->index[0] = low[k][1];
+	if (c->mode32) {
+		q->counter = X86_RBP;
+		q->index[0] = q->base[0] == X86_RBX ? X86_RDX : X86_RBX;
+		q->base[1] = q->base[0];
+		q->index[1] = q->index[0];
+	} else {
+		q->base[1] = (uint8_t)(8 + h);
+		q->index[1] = (uint8_t)(8 + (h + 1 + rnd_below(3)) % 8);
+		q->counter = (uint8_t)(8 + (h + 4 + rnd_below(4)) % 8);
+	}
+	for (unsigned j = 0; j < 2; j++) {
+		c->in.gpr[q->base[j]] = (DATA_VA + PAGE / 2 + rnd_below(2 * PAGE)) & ~(chance(70) ? 15ull : 0);
+		c->in.gpr[q->index[j]] = chance(80) ? rnd_below(256) : (uint64_t)-(int64_t)rnd_below(256);
+		q->kept |= (uint16_t)(1u << q->base[j] | 1u << q->index[j]);
+	}
+	c->in.gpr[q->counter] = 1 + rnd_below(6);
+	q->kept |= (uint16_t)(1u << q->counter);
+	/* as string instructions want them */
+	c->in.gpr[X86_RSI] = target(8);
+	c->in.gpr[X86_RDI] = chance(15) ? c->in.gpr[X86_RSI] + rnd_below(16) : target(8);
+	if (chance(80))
+		c->in.gpr[X86_RCX] = rnd_below(chance(85) ? 20 : 400);
+}
+
+static bool seq_make(struct oracle_case *c, const struct oracle_opts *o)
+{
+	struct seq q = {.loop = -1};
+	unsigned want = 2 + rnd_below(11);
+
+	seq_registers(c, &q);
+	while (c->ninsns < want) {
+		unsigned k = rnd_below(100);
+		int ahead = (int)c->ninsns + 2 + (int)rnd_below(3);
+
+		if (q.loop >= 0 && c->ninsns >= (unsigned)q.loop + q.loop_len) {
+			if (!seq_loop_end(c, &q))
+				return false;
+		} else if (k < 10) {
+			if (!seq_branch(c, &q, ahead))
+				return false;
+		} else if (k < 16 && !q.looped) {
+			q.loop = (int)c->ninsns;
+			q.loop_len = 1 + rnd_below(5);
+			q.looped = true;
+		} else if (k < 19) {
+			if (!seq_call(c, &q, o))
+				return false;
+		} else if (k < 22) {
+			if (!c->mode32 && !seq_indirect(c, &q, ahead))
+				return false;
+		} else {
+			(void)seq_insn(c, &q, o);
+		}
+	}
+	if (q.loop >= 0 && !seq_loop_end(c, &q))
+		return false;
+	return seq_resolve(c, &q) && case_flow(c);
+}
+
 void case_make(struct oracle_case *c, uint64_t seed, uint64_t n, const struct oracle_opts *o)
 {
 	unsigned want;
@@ -562,18 +1014,27 @@ void case_make(struct oracle_case *c, uint64_t seed, uint64_t n, const struct or
 	stack_aim(c);
 	c->pool_off = rnd_below((POOL_SIZE - DATA_PAGES * PAGE) / 16) * 16;
 	/* sometimes across the page boundary, seldom at the end of what can be fetched */
-	c->in.rip = CODE_VA + 256 + rnd_below(2 * PAGE - 512);
+	c->in.rip = CODE_VA + 256 + rnd_below(2 * PAGE - 256 - CASE_CODE);
 	if (chance(6))
 		c->in.rip = CODE_VA + PAGE - 1 - rnd_below(15);
 	else if (chance(1))
 		c->in.rip = CODE_VA + CODE_PAGES * PAGE - 1 - rnd_below(8);
 
-	want = chance(75) ? 1 : 2 + rnd_below(CASE_INSNS - 1);
-	while (c->ninsns < want) {
-		while (!insn_make(c, o))
-			;
-		if (is_branch(&c->insn[c->ninsns - 1]))
-			break;
+	if (chance(o->sequences)) {
+		struct oracle_case begun = *c;
+
+		while (!seq_make(c, o))
+			*c = begun;
+	} else {
+		want = chance(75) ? 1 : 2 + rnd_below(3);
+		while (c->ninsns < want) {
+			while (!insn_make(c, o))
+				;
+			c->to[c->ninsns - 1] = -1;
+			if (is_branch(&c->insn[c->ninsns - 1]))
+				break;
+		}
+		case_flow(c);
 	}
 	if (c->mode32)
 		for (unsigned r = 0; r < 16; r++)
