@@ -11,7 +11,7 @@
 #include "engine/kvm/kvm.h"
 
 /* In order of preference. */
-static const struct cpu_engine *const engines[] = {&engine_kvm, &engine_interp, NULL};
+static const struct cpu_engine *const engines[] = {&engine_kvm, &engine_bt, &engine_interp, NULL};
 
 const struct cpu_engine *const *engine_list(void)
 {

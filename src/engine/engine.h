@@ -83,6 +83,7 @@ struct cpu_engine {
 };
 
 extern const struct cpu_engine engine_interp; /* engine/interp */
+extern const struct cpu_engine engine_bt;     /* engine/bt */
 extern const struct cpu_engine engine_kvm;    /* engine/kvm */
 
 /* All engines in the order of preference, NULL-terminated. */

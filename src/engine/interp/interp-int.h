@@ -60,7 +60,6 @@ struct block {
 	uint8_t mode;            /* enum x86_mode */
 	uint8_t nops;
 	uint16_t hits;           /* bt: executions so far */
-	void *native;            /* bt: its translation, if it still holds; see bt_find() */
 	struct block *link[2];
 	struct iop ops[];
 };
@@ -336,6 +335,7 @@ static inline bool op_is_vec(unsigned op)
 enum { BIND_ENDS = 1, BIND_INSN = 2 };
 unsigned op_bind(struct engine_cpu *c, struct iop *op, const struct x86_insn *insn);
 void op_bind_end(struct iop *op); /* goes on behind a block that ends without a branch */
+void op_bind_stop(struct iop *op); /* returns itself: nothing ended the block before it */
 /* Ends the block; execution goes on at rip (an offset in CS, already masked). */
 const struct iop *op_goto(struct engine_cpu *c, uint64_t rip);
 

@@ -708,3 +708,15 @@ void op_bind_end(struct iop *op)
 	op->fn = op_end;
 	op->len = 0;
 }
+
+static const struct iop *op_stop(struct engine_cpu *c, const struct iop *op)
+{
+	(void)c;
+	return op;
+}
+
+void op_bind_stop(struct iop *op)
+{
+	op->fn = op_stop;
+	op->len = 0;
+}

@@ -710,17 +710,22 @@ static void vec_plan(struct vec_op *op)
 		(i->attr & X86_A_FLAGS ? HOW_FLAGS : 0);
 }
 
+bool vec_runs(const struct vec *v, const struct x86_insn *insn)
+{
+	uint32_t need = insn->op == X86_OP_X87 ? x87_features_needed(insn) : vec_features_needed(insn);
+
+	return !(need & ~v->features);
+}
+
 int vec_prepare(struct vec *v, struct vec_op *op, const struct x86_insn *insn)
 {
 	uint8_t key[KEY_MAX];
-	uint32_t need;
 	unsigned len;
 
 	*op = (struct vec_op){.insn = *insn};
 	if (!needs_thunk(insn))
 		return 0;
-	need = insn->op == X86_OP_X87 ? x87_features_needed(insn) : vec_features_needed(insn);
-	if (need & ~v->features)
+	if (!vec_runs(v, insn))
 		return -1;
 	if (insn->op == X86_OP_X87) {
 		len = normalise_x87(insn, key);

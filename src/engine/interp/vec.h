@@ -11,6 +11,7 @@
 #ifndef ENGINE_INTERP_VEC_H
 #define ENGINE_INTERP_VEC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -34,6 +35,9 @@ struct vec_op {
 };
 /* Prepares X86_OP_VEC, X86_OP_MMX, X86_OP_X87, X86_OP_FWAIT, X86_OP_VZERO. 0, or -1: #UD. */
 int vec_prepare(struct vec *v, struct vec_op *op, const struct x86_insn *insn);
+
+/* May the host's CPU execute this VEC or MMX or X87 instruction itself? It exists, and the host has it. */
+bool vec_runs(const struct vec *v, const struct x86_insn *insn);
 
 /*
  * X86_MF when an unmasked x87 exception is pending and the instruction waits for it, else 0. Comes before

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inside of the binary translator. translate.c begins with how translated code looks, cache.c with how
+ * blocks are found, linked and die, bt.c with how all of it works together with interp.
+ */
+#ifndef ENGINE_BT_INT_H
+#define ENGINE_BT_INT_H
+
+#include "engine/bt/emit.h"
+#include "engine/interp/interp-int.h"
+
+enum {
+	BT_JC_BITS = 12, BT_JC = 1 << BT_JC_BITS, /* jump cache, by virtual address */
+	BT_XID = 2048,        /* execute permissions, by virtual page */
+	BT_BLOCK_INSNS = 64,
+	BT_HASH = 1 << 16,
+	BT_CACHE = 96 << 20,  /* bytes of code; touched only as it fills */
+	BT_SITES = 1 << 21, BT_LINKS = 1 << 20, BT_BLOCKS = 1 << 19,
+	BT_HOT = 2,           /* executions after which a block is translated */
+};
+
+/* What a translation depends on besides its bytes and address: part of a block's identity. */
+enum {
+	BT_KEY_MMU = 3,  /* MMU_USER, ...: which TLB; also tells CPL 3 from 0 */
+	BT_KEY_VEC = 4,  /* SSE may run, and no SIMD exception is unmasked */
+	BT_KEY_AVX = 8,
+	BT_KEY_TSD = 16, /* RDTSC faults in user mode */
+	BT_KEY_NONE = 0xff, /* this state is interp's */
+};
+
+struct bt_block {
+	uint64_t va, gpa; /* of the first byte */
+	struct bt_block *hash_next, *page_next;
+	uint8_t *code;    /* where indirect jumps enter: flags are in fl */
+	uint8_t *entry;   /* where direct ones do: flags are in EFLAGS; begins with a 5-byte NOP. Writable mapping. */
+	uint8_t *stale_exit; /* writable mapping: leaves with rip = va */
+	uint32_t xid;     /* of its pair of virtual and physical page */
+	uint16_t len;
+	uint8_t key, ninsns;
+	_Atomic bool stale;
+};
+
+/* A memory access that may take the slow path, or an indirect jump. */
+struct bt_site {
+	uint32_t block;
+	uint32_t retry, resume; /* offsets in the cache: the check again; behind the instruction */
+	uint16_t off;   /* of the guest's instruction in the block */
+	uint8_t len;
+	uint8_t size;   /* of the access; 0: nothing that a TLB fill would help */
+	uint8_t write;
+	uint8_t vec;    /* vector registers are loaded here */
+	int16_t rsp;    /* indirect jumps: what the instruction has added to RSP */
+};
+
+/* A direct branch to another block. */
+struct bt_link {
+	uint64_t target;
+	uint32_t rel, imm; /* offsets: the displacement to patch; across pages also the XID to compare, else 0 */
+	bool fl_mem;       /* flags are in fl */
+};
+
+/* An instruction that interp's function executes. */
+struct bt_call {
+	struct bt_block *block;
+	uint32_t resume;
+	uint16_t op_kind; /* enum x86_op */
+	uint8_t vec;
+	struct iop op[2];
+};
+
+struct bt_cpu {
+	struct engine_cpu cpu; /* GS points here */
+	struct engine_cpu *self;
+	uint64_t host_rsp;
+	uint64_t jc_key[MMU_CACHED]; /* generation << 48; XOR of it and the address is the tag in jc_va */
+	uint64_t jc_va[BT_JC];
+	void *jc_code[BT_JC];
+	uint32_t xid[MMU_CACHED][BT_XID];
+	uint16_t jc_gen;
+	uint8_t key;          /* BT_KEY_* now */
+	uint8_t key_others;   /* the same without the MMU's mode, as of the last 64-bit code */
+	uint8_t vec_loaded;   /* the guest's vector registers and MXCSR are in the host's */
+	uint8_t vec_want;     /* to be loaded on the way back into code */
+	uint32_t host_mxcsr;
+	uint64_t flush_seen;
+	_Atomic bool in_code; /* holds addresses of the cache: it must not be emptied */
+	struct block *guard;  /* stands for the running block where mem.c looks for stores into it */
+	uint64_t nexit[8];
+	uint64_t nsens[X86_OP_COUNT]; /* sensitive instructions executed, by kind */
+};
+
+struct bt_vm {
+	struct engine_vm vm;
+	uint8_t *rw, *rx;  /* the cache's two mappings */
+	size_t used, glue; /* bytes; the glue at its start survives a flush */
+	pthread_mutex_t lock; /* everything below, and writing to the cache */
+	struct bt_block **hash;
+	struct bt_block **page_blocks; /* by RAM page */
+	struct bt_block *blocks;
+	struct bt_site *sites;
+	struct bt_link *links;
+	struct bt_call **calls;
+	uint32_t nblocks, nsites, nlinks, ncalls, xids;
+	uint8_t *arena;    /* what calls hang on to */
+	size_t arena_used;
+	_Atomic uint64_t flush_gen;
+	_Atomic bool flushing;
+	unsigned hot;      /* executions after which a block is translated */
+	bool verify;       /* look at everything that is emitted (verify.c) */
+	bool adx;          /* the host has ADCX, ADOX */
+
+	/* glue code, executable mapping */
+	void (*enter)(struct bt_cpu *b, void *code);
+	uint8_t *glue_mem, *glue_call, *glue_link, *glue_ind, *glue_leave, *glue_vec; /* writable mapping */
+
+	/* statistics */
+	uint64_t ntranslated, ninsns_guest, nbytes_guest, nbytes_host, ns_translate, nflushes, nstale;
+};
+
+enum bt_exit { BT_EXIT_MEM, BT_EXIT_FILL, BT_EXIT_CALL, BT_EXIT_LINK, BT_EXIT_IND, BT_EXIT_LEAVE, BT_EXIT_COLD };
+
+static inline struct bt_cpu *bt_cpu(struct engine_cpu *c)
+{
+	return (struct bt_cpu *)(void *)c;
+}
+
+static inline struct bt_vm *bt_vm(struct engine_vm *vm)
+{
+	return (struct bt_vm *)(void *)vm;
+}
+
+static inline unsigned bt_jc_index(uint64_t va)
+{
+	return (unsigned)(va ^ va >> 7) & (BT_JC - 1);
+}
+
+static inline unsigned bt_xid_index(uint64_t va)
+{
+	return (unsigned)(va >> 12) & (BT_XID - 1);
+}
+
+/* ---- cache.c ---- */
+int bt_cache_new(struct bt_vm *v, struct err *e);
+void bt_cache_free(struct bt_vm *v);
+struct bt_block *bt_lookup(struct bt_vm *v, uint64_t gpa, uint64_t va, unsigned key);
+void bt_code_written(struct engine_vm *vm, uint64_t page);
+/* Lets link i lead to block b. The caller holds the lock. */
+void bt_link_to(struct bt_vm *v, uint32_t i, const struct bt_block *b);
+void bt_publish(struct bt_vm *v, struct bt_block *b);
+bool bt_cache_low(const struct bt_vm *v); /* not enough left for one more block */
+void bt_cache_flush(struct bt_cpu *b);    /* outside of translated code only */
+void bt_flush_seen(struct bt_cpu *b);     /* forgets what pointed into the cache */
+void *bt_arena_take(struct bt_vm *v, size_t n);
+
+/* ---- translate.c ---- */
+/*
+ * Translates the code at va, whose bytes are at gpa, and publishes it. The lock is held, the lines are marked
+ * as code (code_page_mark()) by the caller. NULL: nothing there that could be translated.
+ */
+struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, unsigned key, unsigned span);
+
+/* ---- glue.c ---- */
+void bt_glue(struct bt_vm *v, struct emit *e);
+/* Called by the glue (bt.c): where to go on in translated code, NULL: leave it */
+void *bt_c_mem(struct bt_cpu *b, uint64_t lin, uint32_t site);
+void *bt_c_call(struct bt_cpu *b, uint64_t unused, uint32_t call);
+void *bt_c_link(struct bt_cpu *b, uint64_t unused, uint32_t link);
+void *bt_c_ind(struct bt_cpu *b, uint64_t target, uint32_t site);
+void *bt_c_leave(struct bt_cpu *b, uint64_t rip, uint32_t unused);
+
+#endif

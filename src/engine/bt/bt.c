@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bt: the binary translator. It is interp with a fast lane.
+ *
+ * Code is interpreted first; what is executed again is translated (translate.c) and from then on entered
+ * whenever RIP is there. Translated code stays among itself - linked blocks, jump cache - and comes out
+ *   - to have interp execute one instruction, or to have the TLB filled: bt_c_call(), bt_c_mem();
+ *   - to find a block: bt_c_link(), bt_c_ind();
+ *   - because of an event: cpu.poll, or a block that is stale: bt_c_leave().
+ * State that is no plain computation (segments, control registers, exceptions, events) is interp's alone: the
+ * struct is the same, so are its functions, and a fault in any of them jumps to bt_run() as it would
+ * to interp_run().
+ *
+ * Which translations fit the CPU's state is told by a key (BT_KEY_*), kept up to date by interp's hooks.
+ * Modes other than 64-bit, debug registers, single steps, alignment checks: interp.
+ *
+ * IF changes in translated code without a word to anybody; attn_mask is made right whenever C is entered.
+ */
+#include <asm/prctl.h>
+#include <cpuid.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <xmmintrin.h>
+
+#include "base/log.h"
+#include "engine/bt/bt-int.h"
+
+enum { SPAN = 480, PAGE_STALE_MAX = 4000 };
+
+#define MXCSR_MASKS 0x1f80u
+
+/* ---- what a translation depends on ---- */
+
+static unsigned key_of(const struct engine_cpu *c)
+{
+	unsigned key;
+
+	if (c->mode != X86_MODE64 || c->mmu >= MMU_CACHED || (c->cpl != 0) != (c->mmu == MMU_USER) ||
+		(c->cpl != 0 && c->cpl != 3))
+		return BT_KEY_NONE;
+	key = c->mmu;
+	if (c->vec_ok && !(c->s.cr0 & X86_CR0_TS) &&
+		(c->s.fpu.mxcsr & MXCSR_MASKS) == MXCSR_MASKS) {
+		key |= BT_KEY_VEC;
+		if (c->avx_ok)
+			key |= BT_KEY_AVX;
+	}
+	if (c->s.cr4 & X86_CR4_TSD)
+		key |= BT_KEY_TSD;
+	return key;
+}
+
+static void jc_forget(struct bt_cpu *b, unsigned mode)
+{
+	if (b->jc_gen >= 0xfff0) {
+		memset(b->jc_va, 0xff, sizeof b->jc_va);
+		b->jc_gen = 0;
+		for (unsigned m = 0; m < MMU_CACHED; m++)
+			b->jc_key[m] = (uint64_t)++b->jc_gen << 48;
+	}
+	b->jc_key[mode] = (uint64_t)++b->jc_gen << 48;
+}
+
+static void hook_flush(struct engine_cpu *c)
+{
+	struct bt_cpu *b = bt_cpu(c);
+
+	for (unsigned m = 0; m < MMU_CACHED; m++)
+		jc_forget(b, m);
+	memset(b->xid, 0, sizeof b->xid);
+}
+
+static void hook_flush_page(struct engine_cpu *c, uint64_t lin)
+{
+	struct bt_cpu *b = bt_cpu(c);
+
+	for (unsigned m = 0; m < MMU_CACHED; m++) {
+		jc_forget(b, m);
+		b->xid[m][bt_xid_index(lin)] = 0;
+	}
+}
+
+/* jc holds blocks of one key per MMU mode. */
+static void key_update(struct bt_cpu *b)
+{
+	unsigned key = key_of(&b->cpu);
+
+	if ((key ^ b->key) & ~(unsigned)BT_KEY_MMU && key != BT_KEY_NONE && key >> 2 != b->key_others) {
+		b->key_others = (uint8_t)(key >> 2);
+		for (unsigned m = 0; m < MMU_CACHED; m++)
+			jc_forget(b, m);
+	}
+	b->key = (uint8_t)key;
+}
+
+static void hook_update(struct engine_cpu *c)
+{
+	key_update(bt_cpu(c));
+}
+
+static const struct interp_hooks hooks = {hook_flush, hook_flush_page, hook_update, bt_code_written};
+
+/* ---- finding blocks ---- */
+
+static void attn_sync(struct engine_cpu *c)
+{
+	c->attn_mask = c->s.rflags & X86_IF ? ~0u : ~(uint32_t)ATTN_IRQ;
+}
+
+/* See attention_set(). */
+static void poll_reset(struct engine_cpu *c)
+{
+	if (!atomic_load_explicit(&c->poll, memory_order_relaxed))
+		return;
+	atomic_exchange(&c->poll, 0);
+	if (atomic_load(&c->attention) & c->attn_mask)
+		atomic_store(&c->poll, 1);
+}
+
+static void jc_enter(struct bt_cpu *b, const struct bt_block *blk)
+{
+	unsigned k = bt_jc_index(blk->va), m = blk->key & BT_KEY_MMU;
+
+	b->jc_va[k] = blk->va ^ b->jc_key[m];
+	b->jc_code[k] = blk->code;
+	b->xid[m][bt_xid_index(blk->va)] = blk->xid;
+}
+
+/* The translation of the code at c->rip; NULL: none, or none for this state. May raise the fetch's fault. */
+static struct bt_block *find(struct bt_cpu *b)
+{
+	struct engine_cpu *c = &b->cpu;
+	struct bt_block *blk;
+	uint64_t gpa;
+
+	key_update(b);
+	if (b->key == BT_KEY_NONE)
+		return NULL;
+	c->op = NULL;
+	gpa = mem_fetch_gpa(c, c->rip);
+	if (mem_page(c->vm->mem, gpa) == UINT64_MAX)
+		return NULL;
+	blk = bt_lookup(bt_vm(c->vm), gpa, c->rip, b->key);
+	if (blk)
+		jc_enter(b, blk);
+	return blk;
+}
+
+static void *next(struct bt_cpu *b, struct bt_block **found)
+{
+	struct engine_cpu *c = &b->cpu;
+	struct bt_block *blk;
+
+	attn_sync(c);
+	c->op = NULL;
+	if (interp_must_leave(c))
+		return NULL;
+	poll_reset(c);
+	blk = find(b);
+	if (found)
+		*found = blk;
+	return blk ? blk->code : NULL;
+}
+
+/* ---- called from translated code ---- */
+
+/* May execution go on in the middle of this block? */
+static bool still_good(struct bt_cpu *b, const struct bt_block *blk)
+{
+	attn_sync(&b->cpu);
+	key_update(b);
+	return b->key == blk->key && !atomic_load_explicit(&blk->stale, memory_order_relaxed) &&
+	       !interp_must_leave(&b->cpu);
+}
+
+void *bt_c_mem(struct bt_cpu *b, uint64_t lin, uint32_t site)
+{
+	struct engine_cpu *c = &b->cpu;
+	struct bt_vm *v = bt_vm(c->vm);
+	const struct bt_site *s = &v->sites[site];
+	const struct bt_block *blk = &v->blocks[s->block];
+
+	if (s->size && (lin & 0xfff) + s->size <= 0x1000 && mem_fill(c, lin, s->write ? X86_WRITE : X86_READ)) {
+		b->nexit[BT_EXIT_FILL]++;
+		b->vec_want = s->vec;
+		return v->rx + s->retry;
+	}
+	b->nexit[BT_EXIT_MEM]++;
+	attn_sync(c);
+	c->rip = blk->va + s->off;
+	interp_one(c);
+	if (s->resume && c->rip == blk->va + s->off + s->len && still_good(b, blk)) {
+		b->vec_want = s->vec;
+		return v->rx + s->resume;
+	}
+	return next(b, NULL);
+}
+
+void *bt_c_call(struct bt_cpu *b, uint64_t unused, uint32_t call)
+{
+	struct engine_cpu *c = &b->cpu;
+	struct bt_vm *v = bt_vm(c->vm);
+	const struct bt_call *k = v->calls[call];
+
+	(void)unused;
+	b->nexit[BT_EXIT_CALL]++;
+	b->nsens[k->op_kind]++;
+	attn_sync(c);
+	b->guard->gpa = k->block->gpa;
+	c->block = b->guard;
+	c->s.gpr[R_PC] = k->block->va;
+	c->op = NULL;
+	if (!k->op[0].fn(c, k->op))
+		return next(b, NULL);
+	if (still_good(b, k->block)) {
+		b->vec_want = k->vec;
+		return v->rx + k->resume;
+	}
+	c->rip = k->block->va + k->op[0].next_off;
+	return next(b, NULL);
+}
+
+void *bt_c_link(struct bt_cpu *b, uint64_t unused, uint32_t link)
+{
+	struct bt_vm *v = bt_vm(b->cpu.vm);
+	struct bt_block *blk = NULL;
+	void *code;
+
+	(void)unused;
+	b->nexit[BT_EXIT_LINK]++;
+	b->cpu.rip = v->links[link].target;
+	code = next(b, &blk);
+	if (code && !pthread_mutex_trylock(&v->lock)) {
+		if (!atomic_load(&blk->stale))
+			bt_link_to(v, link, blk);
+		pthread_mutex_unlock(&v->lock);
+	}
+	return code;
+}
+
+void *bt_c_ind(struct bt_cpu *b, uint64_t target, uint32_t site)
+{
+	struct engine_cpu *c = &b->cpu;
+	struct bt_vm *v = bt_vm(c->vm);
+	const struct bt_site *s = &v->sites[site];
+
+	b->nexit[BT_EXIT_IND]++;
+	if (unlikely(!x86_canonical(target))) {
+		/* the fault is the branch's: undo it, and have interp find out */
+		c->s.gpr[X86_RSP] -= (uint64_t)(int64_t)s->rsp;
+		c->rip = v->blocks[s->block].va + s->off;
+		attn_sync(c);
+		interp_one(c);
+		return next(b, NULL);
+	}
+	c->rip = target;
+	return next(b, NULL);
+}
+
+void *bt_c_leave(struct bt_cpu *b, uint64_t rip, uint32_t unused)
+{
+	(void)unused;
+	b->nexit[BT_EXIT_LEAVE]++;
+	b->cpu.rip = rip;
+	return next(b, NULL);
+}
+
+/* ---- the loop ---- */
+
+/* The block has been executed often enough. */
+static void translate(struct bt_cpu *b, struct block *cold)
+{
+	struct engine_cpu *c = &b->cpu;
+	struct bt_vm *v = bt_vm(c->vm);
+	unsigned span = (unsigned)min_u64(SPAN, MEM_PAGE - (cold->gpa & 0xfff));
+	uint64_t va = c->rip, gpa = cold->gpa;
+	struct bt_block *blk;
+
+	if (bt_cache_low(v)) {
+		bt_cache_flush(b);
+		return;
+	}
+	code_page_mark(c, gpa, span); /* may wait for other CPUs: before the lock */
+	pthread_mutex_lock(&v->lock);
+	blk = bt_lookup(v, gpa, va, b->key);
+	if (!blk)
+		blk = bt_translate(b, va, gpa, b->key, span);
+	pthread_mutex_unlock(&v->lock);
+	if (blk)
+		jc_enter(b, blk);
+}
+
+/* Waits outside of translated code while somebody empties the cache. */
+static void come_in(struct bt_cpu *b)
+{
+	struct bt_vm *v = bt_vm(b->cpu.vm);
+
+	for (;;) {
+		atomic_store(&b->in_code, true);
+		if (!atomic_load(&v->flushing))
+			break;
+		atomic_store(&b->in_code, false);
+		if (atomic_load(&b->cpu.attention) & ATTN_CODE)
+			code_sync(&b->cpu);
+		sched_yield();
+	}
+	if (b->flush_seen != atomic_load(&v->flush_gen))
+		bt_flush_seen(b);
+}
+
+static void loop(struct bt_cpu *b)
+{
+	struct engine_cpu *c = &b->cpu;
+	struct bt_vm *v = bt_vm(c->vm);
+
+	for (;;) {
+		enum interp_next what;
+		struct block *cold;
+		struct bt_block *blk;
+
+		atomic_store_explicit(&b->in_code, false, memory_order_release);
+		attn_sync(c);
+		what = interp_around(c);
+		if (what == INTERP_STOP)
+			return;
+		if (what == INTERP_AGAIN)
+			continue;
+		come_in(b);
+		poll_reset(c);
+		blk = find(b);
+		if (blk) {
+			v->enter(b, blk->code);
+			continue;
+		}
+		b->nexit[BT_EXIT_COLD]++;
+		cold = block_find(c, c->rip);
+		if (b->key != BT_KEY_NONE && cold != c->scratch && ++cold->hits >= v->hot) {
+			cold->hits = 0;
+			translate(b, cold);
+			continue;
+		}
+		block_run(c, cold);
+	}
+}
+
+/* GS points to the vCPU: for this thread, and as long as run() lasts. */
+static void gs_set(void *p)
+{
+	if (getauxval(AT_HWCAP2) & 2)
+		__asm__ volatile("wrgsbase %0" : : "r"(p));
+	else
+		syscall(SYS_arch_prctl, ARCH_SET_GS, p);
+}
+
+static enum cpu_stop bt_run(struct engine_cpu *c)
+{
+	struct bt_cpu *b = bt_cpu(c);
+	int why;
+
+	gs_set(b);
+	atomic_store(&c->in_guest, true);
+	if (atomic_load(&c->code_seen) != atomic_load(&c->vm->code_epoch))
+		code_sync(c);
+	/* As in interp_run(). Vector registers are in memory whenever C runs. */
+	why = setjmp(c->jb);
+	if (why)
+		interp_landed(c, why);
+	loop(b);
+	c->op = NULL;
+	c->block = NULL;
+	atomic_store(&b->in_code, false);
+	atomic_store(&c->in_guest, false);
+	return c->stop;
+}
+
+/* ---- the engine's table ---- */
+
+/* What emitted code uses, and what is copied without asking */
+static bool host_fits(void)
+{
+	unsigned a, b, c, d, b7 = 0, c7;
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_POPCNT) || !(c & bit_MOVBE) || !(c & bit_SSE4_2))
+		return false;
+	if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d) || !(b7 & bit_BMI) || !(b7 & bit_BMI2))
+		return false;
+	return __get_cpuid(0x80000001, &a, &b, &c, &d) && c & bit_LAHF_LM && c & bit_LZCNT;
+}
+
+static void bt_vm_free(struct engine_vm *vm)
+{
+	if (!vm)
+		return;
+	bt_cache_free(bt_vm(vm));
+	interp_vm_free(vm);
+}
+
+static int bt_vm_new(struct engine_vm **out, struct mem *mem, const struct x86_cpuid *cpuid,
+	const struct cpu_host *host, struct err *e)
+{
+	unsigned a, b7 = 0, c7, d;
+	struct engine_vm *vm;
+	int rc;
+
+	if (!host_fits())
+		return err_set(e, ENOTSUP,
+			"bt: this CPU lacks BMI1, BMI2, LZCNT, MOVBE or POPCNT (all have them since about 2015); "
+			"use --engine interp");
+	rc = interp_vm_new_sized(&vm, sizeof(struct bt_vm), mem, cpuid, host, e);
+	if (rc)
+		return rc;
+	rc = bt_cache_new(bt_vm(vm), e);
+	if (rc) {
+		interp_vm_free(vm);
+		return rc;
+	}
+	__get_cpuid_count(7, 0, &a, &b7, &c7, &d);
+	bt_vm(vm)->adx = b7 & bit_ADX;
+	bt_vm(vm)->hot = BT_HOT;
+	if (getenv("HUSK_BT_HOT"))
+		bt_vm(vm)->hot = (unsigned)atoi(getenv("HUSK_BT_HOT"));
+	vm->hooks = &hooks;
+	*out = vm;
+	return 0;
+}
+
+static void bt_cpu_free(struct engine_cpu *c)
+{
+	if (!c)
+		return;
+	free(bt_cpu(c)->guard);
+	interp_cpu_free(c);
+}
+
+static int bt_cpu_new(struct engine_cpu **out, struct engine_vm *vm, unsigned id, struct err *e)
+{
+	struct engine_cpu *c;
+	struct bt_cpu *b;
+	int rc = interp_cpu_new_sized(&c, sizeof(struct bt_cpu), vm, id, e);
+
+	if (rc)
+		return rc;
+	b = bt_cpu(c);
+	b->self = c;
+	b->host_mxcsr = _mm_getcsr();
+	b->guard = calloc(1, sizeof(struct block));
+	if (!b->guard) {
+		bt_cpu_free(c);
+		return err_set(e, ENOMEM, "bt: out of memory for CPU %u", id);
+	}
+	bt_flush_seen(b);
+	*out = c;
+	return 0;
+}
+
+static size_t bt_stats(struct engine_vm *vm, char *buf, size_t len)
+{
+	static const char *const names[] = {"slow_access", "tlb_fill", "interp_insn", "link", "indirect", "leave",
+		"cold_block"};
+	const struct bt_vm *v = bt_vm(vm);
+	uint64_t exits[ARRAY_LEN(names)] = {0};
+	size_t n = interp_stats(vm, buf, len);
+
+	for (unsigned i = 0; i < vm->ncpus; i++)
+		for (unsigned k = 0; vm->cpu[i] && k < ARRAY_LEN(names); k++)
+			exits[k] += bt_cpu(vm->cpu[i])->nexit[k];
+#define ADD(...) (n += n < len ? (size_t)snprintf(buf + n, len - n, __VA_ARGS__) : 0)
+	ADD("translate.blocks %llu\ntranslate.instructions %llu\ntranslate.bytes_guest %llu\n"
+	    "translate.bytes_host %llu\ntranslate.ns %llu\ncache.used %llu\ncache.size %llu\n"
+	    "cache.flushes %llu\nsmc.blocks_stale %llu\n",
+		(unsigned long long)v->ntranslated, (unsigned long long)v->ninsns_guest,
+		(unsigned long long)v->nbytes_guest, (unsigned long long)v->nbytes_host,
+		(unsigned long long)v->ns_translate, (unsigned long long)v->used,
+		(unsigned long long)BT_CACHE, (unsigned long long)v->nflushes,
+		(unsigned long long)v->nstale);
+	for (unsigned k = 0; k < ARRAY_LEN(names); k++)
+		ADD("exits.%s %llu\n", names[k], (unsigned long long)exits[k]);
+	for (unsigned op = 0; op < X86_OP_COUNT; op++) {
+		uint64_t sum = 0;
+
+		for (unsigned i = 0; i < vm->ncpus; i++)
+			if (vm->cpu[i])
+				sum += bt_cpu(vm->cpu[i])->nsens[op];
+		if (sum)
+			ADD("sensitive.%s %llu\n", x86_op_name((enum x86_op)op), (unsigned long long)sum);
+	}
+#undef ADD
+	return n < len ? n : len ? len - 1 : 0;
+}
+
+const struct cpu_engine engine_bt = {
+	.name = "bt",
+	.about = "binary translator: runs guest code natively, without a kernel module",
+	.vm_new = bt_vm_new,
+	.vm_free = bt_vm_free,
+	.cpu_new = bt_cpu_new,
+	.cpu_free = bt_cpu_free,
+	.run = bt_run,
+	.kick = interp_kick,
+	.irq = interp_irq,
+	.nmi = interp_nmi,
+	.init = interp_init,
+	.sipi = interp_sipi,
+	.get = interp_get,
+	.set = interp_set,
+	.code_changed = interp_code_changed,
+	.error = interp_error,
+	.stats = bt_stats,
+};

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The code cache: one for all vCPUs of a machine, and what belongs to it.
+ *
+ * Blocks are found by physical address, virtual address and key in a hash table that is read without a lock: a
+ * block is published by one store, and neither it nor its code changes its place or is used for something else
+ * before all is flushed. A block dies when its bytes change: it is marked stale, and its first
+ * instruction, a NOP of five bytes made for this, becomes a jump that leaves translated code; so
+ * links to it need not be known. When the code is translated anew at the same place, the old block's
+ * jump leads to the new one. All of these are single stores of at most 8 bytes within a cache line.
+ *
+ * Links. A direct branch inside a page is patched to jump to its target: both live in the same page
+ * under the same key, and die by the same write. Across pages the branch compares the XID first: a
+ * number that stands for one pair of virtual and physical page. A vCPU has a table of the XIDs that it may
+ * execute now, by virtual page; it dies with the TLB. Such a link, once made, is not changed any more.
+ *
+ * Flush. When there is no more room, the vCPU that wants to translate asks all others to leave
+ * translated code (in_code), and begins again with an empty cache. All jump caches and XID tables die by
+ * flush_gen. This is also how a hostile mode shakes things up.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "engine/bt/bt-int.h"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010u
+#endif
+
+enum { ARENA = 256 << 20, BLOCK_ROOM = 64 << 10 };
+
+static unsigned hash_of(uint64_t gpa, uint64_t va, unsigned key)
+{
+	return (unsigned)(gpa ^ gpa >> 16 ^ va >> 12 ^ key << 11) & (BT_HASH - 1);
+}
+
+static void *map_table(size_t n)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static size_t page_table_size(const struct bt_vm *v)
+{
+	return v->vm.mem->npages * sizeof(struct bt_block *);
+}
+
+void bt_cache_free(struct bt_vm *v)
+{
+	if (v->rw)
+		munmap(v->rw, BT_CACHE);
+	if (v->rx)
+		munmap(v->rx, BT_CACHE);
+	if (v->hash)
+		munmap(v->hash, BT_HASH * sizeof *v->hash);
+	if (v->page_blocks)
+		munmap(v->page_blocks, page_table_size(v));
+	if (v->blocks)
+		munmap(v->blocks, BT_BLOCKS * sizeof *v->blocks);
+	if (v->sites)
+		munmap(v->sites, BT_SITES * sizeof *v->sites);
+	if (v->links)
+		munmap(v->links, BT_LINKS * sizeof *v->links);
+	if (v->calls)
+		munmap(v->calls, BT_SITES * sizeof *v->calls);
+	if (v->arena)
+		munmap(v->arena, ARENA);
+	pthread_mutex_destroy(&v->lock);
+}
+
+int bt_cache_new(struct bt_vm *v, struct err *e)
+{
+	struct emit em;
+	int fd, code;
+
+	pthread_mutex_init(&v->lock, NULL);
+	fd = memfd_create("husk-code", MFD_CLOEXEC | MFD_EXEC);
+	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
+		fd = memfd_create("husk-code", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, BT_CACHE)) {
+		code = errno;
+		if (fd >= 0)
+			close(fd);
+		bt_cache_free(v);
+		return err_set(e, code, "bt: no memory file for translated code: %s", strerror(code));
+	}
+	/* Two mappings far from each other: none is writable and executable */
+	v->rw = mmap(NULL, BT_CACHE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	code = errno;
+	v->rx = mmap(NULL, BT_CACHE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	if (v->rw != MAP_FAILED)
+		code = errno;
+	close(fd);
+	if (v->rw == MAP_FAILED || v->rx == MAP_FAILED) {
+		if (v->rw == MAP_FAILED)
+			v->rw = NULL;
+		if (v->rx == MAP_FAILED)
+			v->rx = NULL;
+		bt_cache_free(v);
+		return err_set(e, code, "bt: the host refuses executable memory: %s", strerror(code));
+	}
+	v->hash = map_table(BT_HASH * sizeof *v->hash);
+	v->page_blocks = map_table(page_table_size(v));
+	v->blocks = map_table(BT_BLOCKS * sizeof *v->blocks);
+	v->sites = map_table(BT_SITES * sizeof *v->sites);
+	v->links = map_table(BT_LINKS * sizeof *v->links);
+	v->calls = map_table(BT_SITES * sizeof *v->calls);
+	v->arena = map_table(ARENA);
+	if (!v->hash || !v->page_blocks || !v->blocks || !v->sites || !v->links || !v->calls || !v->arena) {
+		bt_cache_free(v);
+		return err_set(e, ENOMEM, "bt: no address space for the tables of the code cache");
+	}
+	em = (struct emit){.p = v->rw, .end = v->rw + 65536};
+	bt_glue(v, &em);
+	v->used = v->glue = align_up((size_t)(em.p - v->rw), 64);
+	v->nblocks = v->nsites = v->nlinks = v->ncalls = 1; /* 0 is none */
+	v->xids = 1;
+	atomic_store(&v->flush_gen, 1);
+	return 0;
+}
+
+void *bt_arena_take(struct bt_vm *v, size_t n)
+{
+	void *p = v->arena + v->arena_used;
+
+	v->arena_used += (n + 15) & ~(size_t)15;
+	return p;
+}
+
+bool bt_cache_low(const struct bt_vm *v)
+{
+	return v->used + BLOCK_ROOM > BT_CACHE || v->nblocks + 1 >= BT_BLOCKS ||
+	       v->nsites + 4 * BT_BLOCK_INSNS > BT_SITES || v->nlinks + 4 * BT_BLOCK_INSNS > BT_LINKS ||
+	       v->ncalls + 2 * BT_BLOCK_INSNS > BT_SITES || v->arena_used + BLOCK_ROOM > ARENA;
+}
+
+struct bt_block *bt_lookup(struct bt_vm *v, uint64_t gpa, uint64_t va, unsigned key)
+{
+	struct bt_block *b = __atomic_load_n(&v->hash[hash_of(gpa, va, key)], __ATOMIC_ACQUIRE);
+
+	for (; b; b = __atomic_load_n(&b->hash_next, __ATOMIC_ACQUIRE))
+		if (b->gpa == gpa && b->va == va && b->key == key &&
+			!atomic_load_explicit(&b->stale, memory_order_relaxed))
+			return b;
+	return NULL;
+}
+
+/* The NOP at a block's entry becomes a jump. It is aligned to 16: one store. */
+static void entry_jump(struct bt_block *b, const uint8_t *target)
+{
+	uint64_t insn;
+	int32_t d = (int32_t)(target - (b->entry + 5));
+	uint8_t bytes[8];
+
+	memcpy(bytes, b->entry, 8);
+	bytes[0] = 0xe9;
+	memcpy(bytes + 1, &d, 4);
+	memcpy(&insn, bytes, 8);
+	__atomic_store_n((uint64_t *)(void *)b->entry, insn, __ATOMIC_RELEASE);
+}
+
+void bt_publish(struct bt_vm *v, struct bt_block *b)
+{
+	uint64_t page = mem_page(v->vm.mem, b->gpa);
+	unsigned h = hash_of(b->gpa, b->va, b->key);
+
+	/* Predecessors at the same place lead here from now on. */
+	for (struct bt_block *o = v->hash[h]; o; o = o->hash_next)
+		if (o->gpa == b->gpa && o->va == b->va && o->key == b->key)
+			entry_jump(o, b->entry);
+	b->xid = 0;
+	for (struct bt_block *o = v->page_blocks[page]; o && !b->xid; o = o->page_next)
+		if ((o->va ^ b->va) >> 12 == 0)
+			b->xid = o->xid;
+	if (!b->xid)
+		b->xid = v->xids++;
+	b->page_next = v->page_blocks[page];
+	v->page_blocks[page] = b;
+	b->hash_next = v->hash[h];
+	__atomic_store_n(&v->hash[h], b, __ATOMIC_RELEASE);
+}
+
+/*
+ * Stale blocks stay in the table and in their page's list until the next flush, for the sake of bt_publish().
+ * A page that is written to again and again would make both long; so there is a limit to its blocks, above
+ * which interp takes over: see bt_translate()'s caller.
+ */
+void bt_code_written(struct engine_vm *vm, uint64_t page)
+{
+	struct bt_vm *v = bt_vm(vm);
+
+	pthread_mutex_lock(&v->lock);
+	for (struct bt_block *b = v->page_blocks[page]; b; b = b->page_next) {
+		if (atomic_load(&b->stale))
+			continue;
+		atomic_store(&b->stale, true);
+		entry_jump(b, b->stale_exit);
+		v->nstale++;
+	}
+	pthread_mutex_unlock(&v->lock);
+}
+
+void bt_link_to(struct bt_vm *v, uint32_t i, const struct bt_block *b)
+{
+	struct bt_link *l = &v->links[i];
+	const uint8_t *to = l->fl_mem ? v->rw + (b->code - v->rx) : b->entry;
+
+	if (!l->rel)
+		return;
+	emit_fix_to(v->rw + l->rel, to);
+	if (l->imm)
+		__atomic_store_n((uint32_t *)(void *)(v->rw + l->imm), b->xid, __ATOMIC_RELEASE);
+	l->rel = 0;
+}
+
+/* ---- flush ---- */
+
+void bt_flush_seen(struct bt_cpu *b)
+{
+	struct bt_vm *v = bt_vm(b->cpu.vm);
+
+	b->flush_seen = atomic_load(&v->flush_gen);
+	memset(b->jc_va, 0xff, sizeof b->jc_va);
+	memset(b->xid, 0, sizeof b->xid);
+	b->jc_gen = 0;
+	for (unsigned m = 0; m < MMU_CACHED; m++)
+		b->jc_key[m] = (uint64_t)++b->jc_gen << 48;
+}
+
+void bt_cache_flush(struct bt_cpu *b)
+{
+	struct bt_vm *v = bt_vm(b->cpu.vm);
+
+	if (atomic_exchange(&v->flushing, true))
+		return; /* somebody else does: bt_run() waits for that */
+	/* Without the lock: who is still in code may want it. */
+	for (unsigned i = 0; i < v->vm.ncpus; i++) {
+		struct engine_cpu *o = v->vm.cpu[i];
+
+		if (!o || o == &b->cpu)
+			continue;
+		while (atomic_load(&bt_cpu(o)->in_code)) {
+			attention_set(o, ATTN_CODE); /* it looks around, and is out */
+			if (atomic_load(&b->cpu.attention) & ATTN_CODE)
+				code_sync(&b->cpu); /* it may be waiting for us */
+			sched_yield();
+		}
+	}
+	pthread_mutex_lock(&v->lock);
+	memset(v->hash, 0, BT_HASH * sizeof *v->hash);
+	for (uint32_t i = 1; i < v->nblocks; i++)
+		v->page_blocks[mem_page(v->vm.mem, v->blocks[i].gpa)] = NULL;
+	v->nblocks = v->nsites = v->nlinks = v->ncalls = 1;
+	v->arena_used = 0;
+	v->used = v->glue;
+	v->xids = 1;
+	v->nflushes++;
+	atomic_fetch_add(&v->flush_gen, 1);
+	pthread_mutex_unlock(&v->lock);
+	atomic_store(&v->flushing, false);
+}
