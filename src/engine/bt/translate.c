@@ -36,90 +36,9 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "engine/bt/bt-int.h"
+#include "engine/bt/translate-int.h"
 
-#define CPU(field) offsetof(struct bt_cpu, field)
-#define GPR(n) (CPU(cpu.s.gpr) + 8u * (unsigned)(n))
-#define TLB(mmu, column) (CPU(cpu.tlb) + (mmu) * sizeof(struct tlb) + offsetof(struct tlb, column))
-
-enum { MAX_COLD = 4 * BT_BLOCK_INSNS, LOOKAHEAD = 12 };
-
-/* An instruction's memory operand as the guest means it */
-struct gea {
-	int8_t base, index; /* -1: none */
-	uint8_t scale;
-	uint8_t seg;  /* X86_FS, X86_GS, or 0 */
-	bool ad32;    /* the offset is cut to 32 bits */
-	int64_t disp;
-};
-
-struct insn {
-	struct x86_insn i;
-	uint16_t off; /* in the block */
-	uint16_t live; /* flags wanted behind it */
-};
-
-enum cold_kind { COLD_MEM, COLD_LINK, COLD_LEAVE, COLD_IND, COLD_VEC, COLD_CROSS };
-
-/* Code that goes behind the block */
-struct cold {
-	enum cold_kind kind;
-	uint8_t *from;    /* displacements that lead here */
-	uint8_t *resume;  /* COLD_MEM, COLD_VEC */
-	uint32_t index;   /* site or link */
-	uint64_t va;      /* COLD_LEAVE, COLD_CROSS: the target */
-	struct gea ea;    /* COLD_MEM */
-	bool in_r11;      /* the address is there already */
-	bool fl_mem;      /* COLD_CROSS: flags are saved; COLD_MEM: fetch them before going on */
-};
-
-struct tr {
-	struct bt_cpu *b;
-	struct bt_vm *v;
-	struct emit e;
-	struct bt_block *blk;
-	const uint8_t *bytes; /* the guest's, of the block */
-	uint64_t va;
-	unsigned span;  /* how many there are up to the page's end, at most */
-	unsigned mmu, key;
-	struct insn *in;
-	unsigned n;
-	struct insn *now;
-	bool fl_mem;   /* flags are in cpu.fl */
-	bool vec;      /* vector registers are loaded */
-	bool done;     /* the block has ended */
-	bool failed;   /* no room in one of the tables */
-	uint8_t *retry; /* where to try the current instruction again */
-	struct cold *cold;
-	unsigned ncold;
-};
-
-static uint32_t offset_of(const struct tr *t, const uint8_t *p)
-{
-	return (uint32_t)(p - t->v->rw);
-}
-
-static bool is_scratch(int reg)
-{
-	return reg >= R9 && reg <= R11;
-}
-
-static uint64_t insn_va(const struct tr *t)
-{
-	return t->va + t->now->off;
-}
-
-static uint64_t next_va(const struct tr *t)
-{
-	return t->va + t->now->off + t->now->i.len;
-}
-
-static bool same_page(uint64_t a, uint64_t b)
-{
-	return (a ^ b) >> 12 == 0;
-}
-
-static struct cold *cold_new(struct tr *t, enum cold_kind kind, uint8_t *from)
+struct cold *cold_new(struct tr *t, enum cold_kind kind, uint8_t *from)
 {
 	static struct cold none;
 	struct cold *c;
@@ -155,43 +74,22 @@ static void fetch_flags(struct emit *e)
 	emit_op_r(e, true, OP_MOV_STORE, R9, RAX);
 }
 
-static void flags_to_mem(struct tr *t)
+void flags_to_mem(struct tr *t)
 {
 	if (!t->fl_mem)
 		save_flags(&t->e);
 	t->fl_mem = true;
 }
 
-static void flags_to_host(struct tr *t)
+void flags_to_host(struct tr *t)
 {
 	if (t->fl_mem)
 		fetch_flags(&t->e);
 	t->fl_mem = false;
 }
 
-static unsigned flags_read(const struct x86_insn *i)
-{
-	return i->fl_in & X86_ARITH;
-}
-
-static unsigned flags_written(const struct x86_insn *i)
-{
-	return (i->fl_out | i->fl_undef) & X86_ARITH;
-}
-
-static unsigned live_before(const struct insn *k)
-{
-	return (k->live & ~flags_written(&k->i)) | flags_read(&k->i);
-}
-
-/* Does it leave some flags as they were that are still wanted, or read any? Then it must find them. */
-static bool needs_flags(const struct insn *k)
-{
-	return flags_read(&k->i) || (flags_written(&k->i) && k->live & ~flags_written(&k->i));
-}
-
 /* Before something that destroys EFLAGS, in front of the current instruction. */
-static void flags_spare(struct tr *t)
+void flags_spare(struct tr *t)
 {
 	if (live_before(t->now))
 		flags_to_mem(t);
@@ -232,16 +130,6 @@ static unsigned live_at(const struct tr *t, uint64_t va)
 }
 
 /* ---- registers ---- */
-
-static void load_gpr(struct tr *t, unsigned host, unsigned guest)
-{
-	emit_op_gs(&t->e, true, OP_MOV_LOAD, host, GPR(guest));
-}
-
-static void store_gpr(struct tr *t, unsigned host, unsigned guest)
-{
-	emit_op_gs(&t->e, true, OP_MOV_STORE, host, GPR(guest));
-}
 
 /* General registers among the operands: which of R9-R11, as bits 0-2. */
 static unsigned scratch_operands(const struct x86_insn *i)
@@ -292,12 +180,7 @@ static bool high_byte(const struct x86_insn *i)
 
 /* ---- memory ---- */
 
-static bool fits32(int64_t v)
-{
-	return v == (int32_t)v;
-}
-
-static struct gea gea_of(const struct tr *t, const struct x86_insn *i)
+struct gea gea_of(const struct tr *t, const struct x86_insn *i)
 {
 	struct gea g = {.base = i->base, .index = i->index, .scale = i->scale, .disp = i->disp,
 		.seg = i->seg >= X86_FS ? i->seg : 0, .ad32 = i->adsize == 4};
@@ -372,7 +255,7 @@ static uint32_t site_new(struct tr *t, unsigned size, bool write)
 }
 
 /* Slow code for the current instruction, reached from the displacement at from. */
-static struct cold *slow(struct tr *t, uint8_t *from, unsigned size, bool write)
+struct cold *slow(struct tr *t, uint8_t *from, unsigned size, bool write)
 {
 	struct cold *c = cold_new(t, COLD_MEM, from);
 
@@ -381,7 +264,7 @@ static struct cold *slow(struct tr *t, uint8_t *from, unsigned size, bool write)
 }
 
 /* All slow paths of the current instruction go on here. fl: it has left flags in EFLAGS that are wanted. */
-static void slow_resume(struct tr *t, unsigned since)
+void slow_resume(struct tr *t, unsigned since)
 {
 	for (unsigned k = since; k < t->ncold; k++)
 		if (t->cold[k].kind == COLD_MEM && !t->cold[k].resume) {
@@ -394,7 +277,7 @@ static void slow_resume(struct tr *t, unsigned since)
  * Checks an access of the current instruction; the flags must be spared already. Returns the operand to
  * use, which may involve R10 or R11; R9 is free from then on. align: bits of the address that must be 0.
  */
-static struct mem_op check(struct tr *t, const struct gea *g, unsigned size, bool write, unsigned align)
+struct mem_op check(struct tr *t, const struct gea *g, unsigned size, bool write, unsigned align)
 {
 	const size_t tag = write ? TLB(t->mmu, wtag) : TLB(t->mmu, rtag), addend = TLB(t->mmu, addend);
 	struct emit *e = &t->e;
@@ -462,7 +345,7 @@ static struct mem_op check(struct tr *t, const struct gea *g, unsigned size, boo
 }
 
 /* The current instruction with another ModRM.reg and memory operand. */
-static void emit_with_mem(struct tr *t, const struct x86_insn *i, unsigned reg, const struct mem_op *m)
+void emit_with_mem(struct tr *t, const struct x86_insn *i, unsigned reg, const struct mem_op *m)
 {
 	static const uint8_t pp[4] = {0, 0x66, 0xf3, 0xf2};
 	struct emit *e = &t->e;
@@ -582,7 +465,7 @@ static void leave_indirect(struct tr *t, int rsp)
 /* ---- instructions ---- */
 
 /* Executes the current instruction by interp's function. False: no room. */
-static bool call_interp(struct tr *t)
+bool call_interp(struct tr *t)
 {
 	static const struct x86_insn undefined = {.op = X86_OP_UD};
 	const struct x86_insn *i = &t->now->i;
@@ -648,7 +531,7 @@ static void rule_call(struct tr *t)
 }
 
 /* Registers only: the guest's own bytes, between loads and stores of R9-R11. */
-static void copy_regs(struct tr *t)
+void copy_regs(struct tr *t)
 {
 	const struct x86_insn *i = &t->now->i;
 	unsigned m = scratch_operands(i);
@@ -667,7 +550,7 @@ static void copy_regs(struct tr *t)
 		t->fl_mem = false;
 }
 
-static void copy_mem(struct tr *t)
+void copy_mem(struct tr *t)
 {
 	const struct x86_insn *i = &t->now->i;
 	const bool write = i->arm & X86_ACC_W;
@@ -744,7 +627,7 @@ static void rule_copy(struct tr *t)
 		copy_regs(t);
 }
 
-static void rule_vec(struct tr *t)
+void rule_vec(struct tr *t)
 {
 	const struct x86_insn *i = &t->now->i;
 	unsigned want = i->attr & X86_A_VEX ? BT_KEY_VEC | BT_KEY_AVX : BT_KEY_VEC;
@@ -1185,7 +1068,6 @@ static void rule_rdtsc(struct tr *t)
 	E(e, 0x89, 0xd0, 0x48, 0xc1, 0xea, 0x20); /* mov eax, edx; shr rdx, 32 */
 }
 
-typedef void rule_fn(struct tr *t);
 static rule_fn *const rules[X86_OP_COUNT];
 
 static bool ends_block(unsigned op)

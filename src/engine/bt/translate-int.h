@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/* What the parts of the translator share; translate.c begins with how it works. */
+#ifndef ENGINE_BT_TRANSLATE_INT_H
+#define ENGINE_BT_TRANSLATE_INT_H
+
+#include "engine/bt/bt-int.h"
+
+#define CPU(field) offsetof(struct bt_cpu, field)
+#define GPR(n) (CPU(cpu.s.gpr) + 8u * (unsigned)(n))
+#define TLB(mmu, column) (CPU(cpu.tlb) + (mmu) * sizeof(struct tlb) + offsetof(struct tlb, column))
+
+enum { MAX_COLD = 4 * BT_BLOCK_INSNS, LOOKAHEAD = 12 };
+
+/* An instruction's memory operand as the guest means it */
+struct gea {
+	int8_t base, index; /* -1: none */
+	uint8_t scale;
+	uint8_t seg;  /* X86_FS, X86_GS, or 0 */
+	bool ad32;    /* the offset is cut to 32 bits */
+	int64_t disp;
+};
+
+struct insn {
+	struct x86_insn i;
+	uint16_t off; /* in the block */
+	uint16_t live; /* flags wanted behind it */
+};
+
+enum cold_kind { COLD_MEM, COLD_LINK, COLD_LEAVE, COLD_IND, COLD_VEC, COLD_CROSS };
+
+/* Code that goes behind the block */
+struct cold {
+	enum cold_kind kind;
+	uint8_t *from;    /* displacements that lead here */
+	uint8_t *resume;  /* COLD_MEM, COLD_VEC */
+	uint32_t index;   /* site or link */
+	uint64_t va;      /* COLD_LEAVE, COLD_CROSS: the target */
+	struct gea ea;    /* COLD_MEM */
+	bool in_r11;      /* the address is there already */
+	bool fl_mem;      /* COLD_CROSS: flags are saved; COLD_MEM: fetch them before going on */
+};
+
+struct tr {
+	struct bt_cpu *b;
+	struct bt_vm *v;
+	struct emit e;
+	struct bt_block *blk;
+	const uint8_t *bytes; /* the guest's, of the block */
+	uint64_t va;
+	unsigned span;  /* how many there are up to the page's end, at most */
+	unsigned mmu, key;
+	struct insn *in;
+	unsigned n;
+	struct insn *now;
+	bool fl_mem;   /* flags are in cpu.fl */
+	bool vec;      /* vector registers are loaded */
+	bool done;     /* the block has ended */
+	bool failed;   /* no room in one of the tables */
+	uint8_t *retry; /* where to try the current instruction again */
+	struct cold *cold;
+	unsigned ncold;
+};
+
+/* Emits the current instruction (t->now). */
+typedef void rule_fn(struct tr *t);
+
+static inline uint32_t offset_of(const struct tr *t, const uint8_t *p)
+{
+	return (uint32_t)(p - t->v->rw);
+}
+
+static inline bool is_scratch(int reg)
+{
+	return reg >= R9 && reg <= R11;
+}
+
+static inline uint64_t insn_va(const struct tr *t)
+{
+	return t->va + t->now->off;
+}
+
+static inline uint64_t next_va(const struct tr *t)
+{
+	return t->va + t->now->off + t->now->i.len;
+}
+
+static inline bool same_page(uint64_t a, uint64_t b)
+{
+	return (a ^ b) >> 12 == 0;
+}
+
+static inline unsigned flags_read(const struct x86_insn *i)
+{
+	return i->fl_in & X86_ARITH;
+}
+
+static inline unsigned flags_written(const struct x86_insn *i)
+{
+	return (i->fl_out | i->fl_undef) & X86_ARITH;
+}
+
+static inline unsigned live_before(const struct insn *k)
+{
+	return (k->live & ~flags_written(&k->i)) | flags_read(&k->i);
+}
+
+/* Does it leave some flags as they were that are still wanted, or read any? Then it must find them. */
+static inline bool needs_flags(const struct insn *k)
+{
+	return flags_read(&k->i) || (flags_written(&k->i) && k->live & ~flags_written(&k->i));
+}
+
+static inline void load_gpr(struct tr *t, unsigned host, unsigned guest)
+{
+	emit_op_gs(&t->e, true, OP_MOV_LOAD, host, GPR(guest));
+}
+
+static inline void store_gpr(struct tr *t, unsigned host, unsigned guest)
+{
+	emit_op_gs(&t->e, true, OP_MOV_STORE, host, GPR(guest));
+}
+
+static inline bool fits32(int64_t v)
+{
+	return v == (int32_t)v;
+}
+
+/* ---- translate.c ---- */
+struct cold *cold_new(struct tr *t, enum cold_kind kind, uint8_t *from);
+
+void flags_to_mem(struct tr *t);
+void flags_to_host(struct tr *t);
+/* Before something that destroys EFLAGS, in front of the current instruction. */
+void flags_spare(struct tr *t);
+
+struct gea gea_of(const struct tr *t, const struct x86_insn *i);
+/* Slow code for the current instruction, reached from the displacement at from. */
+struct cold *slow(struct tr *t, uint8_t *from, unsigned size, bool write);
+/* All slow paths of the current instruction from number since on come back here. */
+void slow_resume(struct tr *t, unsigned since);
+/*
+ * Checks an access of the current instruction; the flags must be spared already. Returns the operand to
+ * use, which may involve R10 or R11; R9 is free from then on. align: bits of the address that must be 0.
+ */
+struct mem_op check(struct tr *t, const struct gea *g, unsigned size, bool write, unsigned align);
+/* The current instruction with another ModRM.reg and memory operand. */
+void emit_with_mem(struct tr *t, const struct x86_insn *i, unsigned reg, const struct mem_op *m);
+
+/* Executes the current instruction by interp's function. */
+bool call_interp(struct tr *t);
+/* The guest's own instruction, with registers only, or with a checked memory operand */
+void copy_regs(struct tr *t);
+void copy_mem(struct tr *t);
+
+rule_fn rule_vec;
+
+#endif
