@@ -189,7 +189,7 @@ static struct block *block_build(struct engine_cpu *c, uint64_t rip, uint64_t li
 		return NULL;
 	b = arena_take(c, sizeof *b + (nops + 1) * sizeof(struct iop));
 	off = 0;
-	for (unsigned k = 0; k < nops && !ends; k++) {
+	for (unsigned k = 0, n = nops; k < n && !ends; k++) {
 		const struct x86_insn *i = &insn[k];
 		struct iop *op = &b->ops[k];
 
