@@ -49,12 +49,14 @@ struct bt_site {
 	uint8_t size;   /* of the access; 0: nothing that a TLB fill would help */
 	uint8_t write;
 	uint8_t vec;    /* vector registers are loaded here */
+	bool call;      /* an indirect call, which has not pushed yet */
 	int16_t rsp;    /* indirect jumps: what the instruction has added to RSP */
 };
 
 /* A direct branch to another block. */
 struct bt_link {
 	uint64_t target;
+	uint32_t block;    /* where the branch is */
 	uint32_t rel, imm; /* offsets: the displacement to patch; across pages also the XID to compare, else 0 */
 	bool fl_mem;       /* flags are in fl */
 };
@@ -72,7 +74,7 @@ struct bt_cpu {
 	struct engine_cpu cpu; /* GS points here */
 	struct engine_cpu *self;
 	uint64_t host_rsp;
-	uint64_t jc_key[MMU_CACHED]; /* generation << 48; XOR of it and the address is the tag in jc_va */
+	uint64_t jc_key[MMU_CACHED]; /* a generation; XOR of it and the address is the tag in jc_va: see bt_jc_clear() */
 	uint64_t jc_va[BT_JC];
 	void *jc_code[BT_JC];
 	uint32_t xid[MMU_CACHED][BT_XID];
@@ -149,6 +151,7 @@ void bt_link_to(struct bt_vm *v, uint32_t i, const struct bt_block *b);
 void bt_publish(struct bt_vm *v, struct bt_block *b);
 bool bt_cache_low(const struct bt_vm *v); /* not enough left for one more block */
 void bt_cache_flush(struct bt_cpu *b);    /* outside of translated code only */
+void bt_jc_clear(struct bt_cpu *b);       /* empties the jump cache */
 void bt_flush_seen(struct bt_cpu *b);     /* forgets what pointed into the cache */
 void *bt_arena_take(struct bt_vm *v, size_t n);
 

@@ -57,13 +57,9 @@ static unsigned key_of(const struct engine_cpu *c)
 
 static void jc_forget(struct bt_cpu *b, unsigned mode)
 {
-	if (b->jc_gen >= 0xfff0) {
-		memset(b->jc_va, 0xff, sizeof b->jc_va);
-		b->jc_gen = 0;
-		for (unsigned m = 0; m < MMU_CACHED; m++)
-			b->jc_key[m] = (uint64_t)++b->jc_gen << 48;
-	}
-	b->jc_key[mode] = (uint64_t)++b->jc_gen << 48;
+	if (b->jc_gen == BT_JC - 1)
+		bt_jc_clear(b);
+	b->jc_key[mode] = ++b->jc_gen;
 }
 
 static void hook_flush(struct engine_cpu *c)
@@ -257,6 +253,14 @@ void *bt_c_ind(struct bt_cpu *b, uint64_t target, uint32_t site)
 		attn_sync(c);
 		interp_one(c);
 		return next(b, NULL);
+	}
+	if (s->call) {
+		static const struct iop push = {.seg = X86_SS};
+
+		c->rip = c->s.gpr[R_PC] = v->blocks[s->block].va + s->off;
+		c->block = NULL; /* the block is left anyway */
+		mem_st64(c, &push, c->s.gpr[X86_RSP] - 8, c->rip + s->len);
+		c->s.gpr[X86_RSP] -= 8;
 	}
 	c->rip = target;
 	return next(b, NULL);

@@ -211,10 +211,29 @@ void bt_link_to(struct bt_vm *v, uint32_t i, const struct bt_block *b)
 
 	if (!l->rel)
 		return;
+	/* the page of the branch itself may be mapped to something else by now */
+	if (!l->imm && (b->gpa ^ v->blocks[l->block].gpa) >> 12)
+		return;
 	emit_fix_to(v->rw + l->rel, to);
 	if (l->imm)
 		__atomic_store_n((uint32_t *)(void *)(v->rw + l->imm), b->xid, __ATOMIC_RELEASE);
 	l->rel = 0;
+}
+
+/* ---- jump cache ---- */
+
+/*
+ * Tags are an address XOR a generation of BT_JC_BITS bits. An address is known by its bits above these and its
+ * place in the table, so a tag of an older generation cannot be mistaken for another address of this one, be
+ * it canonical or not. Nothing ever is of generation 0: tags of it are empty places.
+ */
+void bt_jc_clear(struct bt_cpu *b)
+{
+	for (uint64_t va = 0; va < BT_JC; va++)
+		b->jc_va[bt_jc_index(va)] = va;
+	b->jc_gen = 0;
+	for (unsigned m = 0; m < MMU_CACHED; m++)
+		b->jc_key[m] = ++b->jc_gen;
 }
 
 /* ---- flush ---- */
@@ -224,11 +243,8 @@ void bt_flush_seen(struct bt_cpu *b)
 	struct bt_vm *v = bt_vm(b->cpu.vm);
 
 	b->flush_seen = atomic_load(&v->flush_gen);
-	memset(b->jc_va, 0xff, sizeof b->jc_va);
 	memset(b->xid, 0, sizeof b->xid);
-	b->jc_gen = 0;
-	for (unsigned m = 0; m < MMU_CACHED; m++)
-		b->jc_key[m] = (uint64_t)++b->jc_gen << 48;
+	bt_jc_clear(b);
 }
 
 void bt_cache_flush(struct bt_cpu *b)

@@ -383,7 +383,8 @@ static uint32_t link_new(struct tr *t, uint64_t target, bool fl_mem)
 {
 	uint32_t k = t->v->nlinks++;
 
-	t->v->links[k] = (struct bt_link){.target = target, .fl_mem = fl_mem};
+	t->v->links[k] = (struct bt_link){.target = target, .fl_mem = fl_mem,
+		.block = (uint32_t)(t->blk - t->v->blocks)};
 	return k;
 }
 
@@ -437,8 +438,11 @@ static void leave_to(struct tr *t, uint64_t target, unsigned live)
 	goto_direct(t, target, saved);
 }
 
-/* To the address in R11; flags are in cpu.fl. rsp: what has been added to RSP already. */
-static void leave_indirect(struct tr *t, int rsp)
+/*
+ * R10 = place in the jump cache of the address in R11; slow code if it is not there or there is something else to
+ * do. Flags are in cpu.fl. rsp: what has been added to RSP already. Returns the site.
+ */
+static uint32_t find_target(struct tr *t, int rsp)
 {
 	struct emit *e = &t->e;
 	uint32_t site = site_new(t, 0, false);
@@ -458,7 +462,14 @@ static void leave_indirect(struct tr *t, int rsp)
 	e8(e, 0);
 	c = cold_new(t, COLD_IND, emit_jcc(e, CC_NE));
 	c->index = site;
-	emit_op_gs8(e, false, 0xff, 4, R10, CPU(jc_code)); /* jmp */
+	return site;
+}
+
+/* To the address in R11 */
+static void leave_indirect(struct tr *t, int rsp)
+{
+	find_target(t, rsp);
+	emit_op_gs8(&t->e, false, 0xff, 4, R10, CPU(jc_code)); /* jmp */
 	t->done = true;
 }
 
@@ -886,14 +897,21 @@ static void rule_jmp_ind(struct tr *t)
 
 static void rule_call_ind(struct tr *t)
 {
+	uint32_t site;
+
 	flags_to_mem(t);
 	t->retry = t->e.p;
 	if (!branch_operand(t)) {
 		call_interp(t);
 		return;
 	}
+	site = find_target(t, 0);
+	t->v->sites[site].call = true;
+	/* the target is canonical: nothing but the push may fault now. R11 is not touched by it */
+	emit_op_gs8(&t->e, true, OP_MOV_LOAD, R11, R10, CPU(jc_code));
 	push_return(t);
-	leave_indirect(t, -8);
+	E(&t->e, 0x41, 0xff, 0xe3); /* jmp r11 */
+	t->done = true;
 }
 
 static void rule_ret(struct tr *t)
