@@ -30,23 +30,59 @@ static void mxcsr(struct emit *e, unsigned digit, size_t off)
 	emit_op_gs(e, false, 0x0fae, digit, off);
 }
 
-static void ymms(struct emit *e, bool avx, bool load)
+/* A VEX.0F instruction (W 0) with registers reg and vvvv and part off of all guest registers from ymm0 on */
+static void vex_fpu(struct emit *e, unsigned pp, bool wide, unsigned opcode, unsigned reg, unsigned vvvv, size_t off)
 {
-	for (unsigned i = 0; i < 16; i++) {
-		struct mem_op m = {.base = -1, .index = -1, .gs = true,
-			.disp = (int32_t)(CPU(cpu.s.fpu.ymm) + 32 * i)};
+	const struct mem_op m = {.base = -1, .index = -1, .gs = true,
+		.disp = (int32_t)(CPU(cpu.s.fpu.ymm) + off)};
 
-		e8(e, 0x65);
-		if (avx) {
-			E(e, 0xc5, i & 8 ? 0x7c : 0xfc); /* VEX.256.0F */
-		} else {
-			if (i & 8)
-				e8(e, 0x44);
-			e8(e, 0x0f);
-		}
-		e8(e, load ? 0x10 : 0x11);
-		emit_modrm(e, i, &m);
+	e8(e, 0x65);
+	E(e, 0xc5, (uint8_t)((reg & 8 ? 0 : 0x80) | (~vvvv & 15) << 3 | (wide ? 4u : 0u) | pp), (uint8_t)opcode);
+	emit_modrm(e, reg, &m);
+}
+
+enum { VMOVUPS_LOAD = 0x10, VMOVUPS_STORE = 0x11 };
+
+static void moves(struct emit *e, bool wide, unsigned opcode)
+{
+	for (unsigned i = 0; i < 16; i++)
+		vex_fpu(e, 0, wide, opcode, i, 0, 32 * i);
+}
+
+static void moves_sse(struct emit *e, unsigned opcode)
+{
+	for (unsigned i = 0; i < 16; i++)
+		emit_op_gs(e, false, 0x0f00 | opcode, i, CPU(cpu.s.fpu.ymm) + 32 * i);
+}
+
+/*
+ * Upper halves that are zero must be known to be zero by the CPU: it tracks that, and as long as it does not
+ * know, instructions of SSE have to merge, and so wait for the register they overwrite (measured on Zen 4: a
+ * chain of MOVAPS and MULPS takes eight times as long). So they are looked at, and 16 bytes are loaded, behind
+ * a VZEROUPPER, if they are zero, which they are in most programs.
+ */
+static void load_vectors(struct emit *e, bool avx)
+{
+	uint8_t *full, *done;
+
+	if (!avx) {
+		moves_sse(e, VMOVUPS_LOAD);
+		return;
 	}
+	for (unsigned i = 0; i < 16; i++)
+		if (i < 2) /* vmovdqu; two chains */
+			vex_fpu(e, 2, false, 0x6f, i, 0, 32 * i + 16);
+		else /* vpor */
+			vex_fpu(e, 1, false, 0xeb, i & 1, i & 1, 32 * i + 16);
+	E(e, 0xc5, 0xf9, 0xeb, 0xc1); /* vpor xmm0, xmm0, xmm1 */
+	E(e, 0xc4, 0xe2, 0x79, 0x17, 0xc0); /* vptest xmm0, xmm0 */
+	full = emit_jcc(e, CC_NE);
+	E(e, 0xc5, 0xf8, 0x77); /* vzeroupper */
+	moves(e, false, VMOVUPS_LOAD);
+	done = emit_jmp(e);
+	emit_fix(e, full);
+	moves(e, true, VMOVUPS_LOAD);
+	emit_fix(e, done);
 }
 
 static void cmp_byte_0(struct emit *e, size_t off)
@@ -84,14 +120,17 @@ void bt_glue(struct bt_vm *v, struct emit *e)
 	uint8_t *load_vec, *save_vec, *back, *leave, *rel;
 
 	load_vec = piece(e);
-	ymms(e, avx, true);
+	load_vectors(e, avx);
 	mxcsr(e, 2, CPU(cpu.s.fpu.mxcsr));
 	mov_byte(e, CPU(vec_loaded), 1);
 	mov_byte(e, CPU(vec_want), 0);
 	e8(e, 0xc3);
 
 	save_vec = piece(e);
-	ymms(e, avx, false);
+	if (avx)
+		moves(e, true, VMOVUPS_STORE);
+	else
+		moves_sse(e, VMOVUPS_STORE);
 	mxcsr(e, 3, CPU(cpu.s.fpu.mxcsr));
 	mxcsr(e, 2, CPU(host_mxcsr));
 	mov_byte(e, CPU(vec_loaded), 0);
@@ -155,7 +194,7 @@ void bt_glue(struct bt_vm *v, struct emit *e)
 
 	/* Vector registers, from within code: comes back to R11. Flags are lost. */
 	v->glue_vec = piece(e);
-	ymms(e, avx, true);
+	load_vectors(e, avx);
 	mxcsr(e, 2, CPU(cpu.s.fpu.mxcsr));
 	mov_byte(e, CPU(vec_loaded), 1);
 	E(e, 0x41, 0xff, 0xe3);
