@@ -41,7 +41,7 @@ check:
 bench: build
 	@tools/deps check
 	@tools/fetch-kernels cloud
-	@bench/cpu $(ARGS)
+	@HUSK=$${HUSK:-$(CURDIR)/$(BUILD)/src/cmd/husk} bench/cpu $(ARGS)
 
 install: build guest
 	meson configure $(BUILD) --prefix=$(PREFIX)
