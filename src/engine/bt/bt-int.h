@@ -35,6 +35,10 @@ struct bt_block {
 	uint8_t *entry;   /* where direct ones do: flags are in EFLAGS; begins with a 5-byte NOP. Writable mapping. */
 	uint8_t *stale_exit; /* writable mapping: leaves with rip = va */
 	uint32_t xid;     /* of its pair of virtual and physical page */
+	/* An instruction that goes over a page's end: the second page. Else 0. */
+	uint64_t gpa2;
+	uint32_t xid2;
+	struct bt_block *twin; /* of a mark in the second page's list: the block that is meant */
 	uint16_t len;
 	uint8_t key, ninsns;
 	_Atomic bool stale;
@@ -79,6 +83,7 @@ struct bt_cpu {
 	void *jc_code[BT_JC];
 	uint32_t xid[MMU_CACHED][BT_XID];
 	uint16_t jc_gen;
+	bool local[MMU_CACHED]; /* jc and xid know pages that are not global */
 	uint8_t key;          /* BT_KEY_* now */
 	uint8_t key_others;   /* the same without the MMU's mode, as of the last 64-bit code */
 	uint8_t vec_loaded;   /* the guest's vector registers and MXCSR are in the host's */
@@ -86,6 +91,7 @@ struct bt_cpu {
 	uint32_t host_mxcsr;
 	uint64_t flush_seen;
 	_Atomic bool in_code; /* holds addresses of the cache: it must not be emptied */
+	uint32_t filled;      /* the site that the TLB was last filled for */
 	struct block *guard;  /* stands for the running block where mem.c looks for stores into it */
 	uint64_t nexit[8];
 	uint64_t nsens[X86_OP_COUNT]; /* sensitive instructions executed, by kind */
@@ -149,6 +155,8 @@ void bt_code_written(struct engine_vm *vm, uint64_t page);
 /* Lets link i lead to block b. The caller holds the lock. */
 void bt_link_to(struct bt_vm *v, uint32_t i, const struct bt_block *b);
 void bt_publish(struct bt_vm *v, struct bt_block *b);
+/* For a block with gpa2: its place in the second page's list; gives xid2. Before it is translated. */
+void bt_mark_second(struct bt_vm *v, struct bt_block *b);
 bool bt_cache_low(const struct bt_vm *v); /* not enough left for one more block */
 void bt_cache_flush(struct bt_cpu *b);    /* outside of translated code only */
 void bt_jc_clear(struct bt_cpu *b);       /* empties the jump cache */
@@ -157,10 +165,13 @@ void *bt_arena_take(struct bt_vm *v, size_t n);
 
 /* ---- translate.c ---- */
 /*
- * Translates the code at va, whose bytes are at gpa, and publishes it. The lock is held, the lines are marked
- * as code (code_page_mark()) by the caller. NULL: nothing there that could be translated.
+ * Translates the code at va, whose bytes are at gpa, and publishes it. With gpa2, the start of the next page, it
+ * is the one instruction that goes over the end of the first, of which span bytes lie there. The lock is
+ * held, the lines are marked as code (code_page_mark()) by the caller. NULL: nothing there that could be
+ * translated.
  */
-struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, unsigned key, unsigned span);
+struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint64_t gpa2, unsigned key,
+	unsigned span);
 
 /* ---- glue.c ---- */
 void bt_glue(struct bt_vm *v, struct emit *e);

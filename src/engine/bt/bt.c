@@ -62,23 +62,29 @@ static void jc_forget(struct bt_cpu *b, unsigned mode)
 	b->jc_key[mode] = ++b->jc_gen;
 }
 
-static void hook_flush(struct engine_cpu *c)
-{
-	struct bt_cpu *b = bt_cpu(c);
-
-	for (unsigned m = 0; m < MMU_CACHED; m++)
-		jc_forget(b, m);
-	memset(b->xid, 0, sizeof b->xid);
-}
-
-static void hook_flush_page(struct engine_cpu *c, uint64_t lin)
+static void hook_flush(struct engine_cpu *c, bool all)
 {
 	struct bt_cpu *b = bt_cpu(c);
 
 	for (unsigned m = 0; m < MMU_CACHED; m++) {
+		if (!all && !b->local[m])
+			continue;
 		jc_forget(b, m);
-		b->xid[m][bt_xid_index(lin)] = 0;
+		memset(b->xid[m], 0, sizeof b->xid[m]);
+		b->local[m] = false;
 	}
+}
+
+/* Who is in the jump cache has its page's XID set: without one there is nothing to forget. */
+static void hook_flush_page(struct engine_cpu *c, uint64_t lin)
+{
+	struct bt_cpu *b = bt_cpu(c);
+
+	for (unsigned m = 0; m < MMU_CACHED; m++)
+		if (b->xid[m][bt_xid_index(lin)]) {
+			jc_forget(b, m);
+			b->xid[m][bt_xid_index(lin)] = 0;
+		}
 }
 
 /* jc holds blocks of one key per MMU mode. */
@@ -125,6 +131,15 @@ static void jc_enter(struct bt_cpu *b, const struct bt_block *blk)
 	b->jc_va[k] = blk->va ^ b->jc_key[m];
 	b->jc_code[k] = blk->code;
 	b->xid[m][bt_xid_index(blk->va)] = blk->xid;
+	if (!b->cpu.tlb[m].global[tlb_index(blk->va)])
+		b->local[m] = true;
+	if (blk->gpa2) {
+		uint64_t va = (blk->va | 0xfff) + 1;
+
+		b->xid[m][bt_xid_index(va)] = blk->xid2;
+		if (!b->cpu.tlb[m].global[tlb_index(va)])
+			b->local[m] = true;
+	}
 }
 
 /* The translation of the code at c->rip; NULL: none, or none for this state. May raise the fetch's fault. */
@@ -142,8 +157,14 @@ static struct bt_block *find(struct bt_cpu *b)
 	if (mem_page(c->vm->mem, gpa) == UINT64_MAX)
 		return NULL;
 	blk = bt_lookup(bt_vm(c->vm), gpa, c->rip, b->key);
-	if (blk)
-		jc_enter(b, blk);
+	if (!blk)
+		return NULL;
+	if (blk->gpa2 && mem_fetch_gpa(c, (c->rip | 0xfff) + 1) != blk->gpa2) {
+		/* another page than the one that was there: not this translation */
+		atomic_store(&blk->stale, true);
+		return NULL;
+	}
+	jc_enter(b, blk);
 	return blk;
 }
 
@@ -181,12 +202,21 @@ void *bt_c_mem(struct bt_cpu *b, uint64_t lin, uint32_t site)
 	const struct bt_site *s = &v->sites[site];
 	const struct bt_block *blk = &v->blocks[s->block];
 
-	if (s->size && (lin & 0xfff) + s->size <= 0x1000 && mem_fill(c, lin, s->write ? X86_WRITE : X86_READ)) {
+	/*
+	 * Two accesses of one instruction may want the same place in the TLB: filling it for one and the other
+	 * in turn would never end.
+	 */
+	if (s->size && (lin & 0xfff) + s->size <= 0x1000 &&
+		(b->filled == site || v->sites[b->filled].block != s->block ||
+			v->sites[b->filled].off != s->off) &&
+		mem_fill(c, lin, s->write ? X86_WRITE : X86_READ)) {
 		b->nexit[BT_EXIT_FILL]++;
+		b->filled = site;
 		b->vec_want = s->vec;
 		return v->rx + s->retry;
 	}
 	b->nexit[BT_EXIT_MEM]++;
+	b->filled = 0;
 	attn_sync(c);
 	c->rip = blk->va + s->off;
 	interp_one(c);
@@ -276,27 +306,45 @@ void *bt_c_leave(struct bt_cpu *b, uint64_t rip, uint32_t unused)
 
 /* ---- the loop ---- */
 
-/* The block has been executed often enough. */
-static void translate(struct bt_cpu *b, struct block *cold)
+/* The block has been executed often enough. gpa2: see bt_translate(). */
+static bool translate(struct bt_cpu *b, uint64_t gpa, uint64_t gpa2)
 {
 	struct engine_cpu *c = &b->cpu;
 	struct bt_vm *v = bt_vm(c->vm);
-	unsigned span = (unsigned)min_u64(SPAN, MEM_PAGE - (cold->gpa & 0xfff));
-	uint64_t va = c->rip, gpa = cold->gpa;
+	unsigned span = (unsigned)min_u64(SPAN, MEM_PAGE - (gpa & 0xfff));
+	uint64_t va = c->rip;
 	struct bt_block *blk;
 
 	if (bt_cache_low(v)) {
 		bt_cache_flush(b);
-		return;
+		return true;
 	}
-	code_page_mark(c, gpa, span); /* may wait for other CPUs: before the lock */
+	/* may wait for other CPUs: before the lock */
+	code_page_mark(c, gpa, span);
+	if (gpa2)
+		code_page_mark(c, gpa2, 15);
 	pthread_mutex_lock(&v->lock);
 	blk = bt_lookup(v, gpa, va, b->key);
 	if (!blk)
-		blk = bt_translate(b, va, gpa, b->key, span);
+		blk = bt_translate(b, va, gpa, gpa2, b->key, span);
 	pthread_mutex_unlock(&v->lock);
-	if (blk)
-		jc_enter(b, blk);
+	return blk;
+}
+
+/* c->scratch holds one instruction, which interp has decoded from where it lies. Does it cross a page? */
+static bool translate_crossing(struct bt_cpu *b)
+{
+	struct engine_cpu *c = &b->cpu;
+	uint64_t gpa, gpa2;
+
+	if (c->scratch->ops[0].len <= 0x1000 - (c->rip & 0xfff) || !x86_canonical((c->rip | 0xfff) + 1))
+		return false;
+	gpa = mem_fetch_gpa(c, c->rip);
+	gpa2 = mem_fetch_gpa(c, (c->rip | 0xfff) + 1);
+	if (mem_page(c->vm->mem, gpa) == UINT64_MAX || mem_page(c->vm->mem, gpa2) == UINT64_MAX ||
+		!gpa2)
+		return false;
+	return translate(b, gpa, gpa2);
 }
 
 /* Waits outside of translated code while somebody empties the cache. */
@@ -345,9 +393,11 @@ static void loop(struct bt_cpu *b)
 		cold = block_find(c, c->rip);
 		if (b->key != BT_KEY_NONE && cold != c->scratch && ++cold->hits >= v->hot) {
 			cold->hits = 0;
-			translate(b, cold);
-			continue;
+			if (translate(b, cold->gpa, 0))
+				continue;
 		}
+		if (b->key != BT_KEY_NONE && cold == c->scratch && translate_crossing(b))
+			continue;
 		block_run(c, cold);
 	}
 }

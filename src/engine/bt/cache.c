@@ -133,7 +133,7 @@ void *bt_arena_take(struct bt_vm *v, size_t n)
 
 bool bt_cache_low(const struct bt_vm *v)
 {
-	return v->used + BLOCK_ROOM > BT_CACHE || v->nblocks + 1 >= BT_BLOCKS ||
+	return v->used + BLOCK_ROOM > BT_CACHE || v->nblocks + 2 >= BT_BLOCKS ||
 	       v->nsites + 4 * BT_BLOCK_INSNS > BT_SITES || v->nlinks + 4 * BT_BLOCK_INSNS > BT_LINKS ||
 	       v->ncalls + 2 * BT_BLOCK_INSNS > BT_SITES || v->arena_used + BLOCK_ROOM > ARENA;
 }
@@ -163,6 +163,26 @@ static void entry_jump(struct bt_block *b, const uint8_t *target)
 	__atomic_store_n((uint64_t *)(void *)b->entry, insn, __ATOMIC_RELEASE);
 }
 
+/* The number that stands for the virtual page of va on this RAM page */
+static uint32_t xid_of(struct bt_vm *v, uint64_t page, uint64_t va)
+{
+	for (const struct bt_block *o = v->page_blocks[page]; o; o = o->page_next)
+		if ((o->va ^ va) >> 12 == 0)
+			return o->xid;
+	return v->xids++;
+}
+
+void bt_mark_second(struct bt_vm *v, struct bt_block *b)
+{
+	struct bt_block *mark = &v->blocks[v->nblocks + 1];
+	uint64_t page = mem_page(v->vm.mem, b->gpa2);
+
+	*mark = (struct bt_block){.va = (b->va | 0xfff) + 1, .gpa = b->gpa2, .key = BT_KEY_NONE, .twin = b};
+	mark->xid = b->xid2 = xid_of(v, page, mark->va);
+	mark->page_next = v->page_blocks[page];
+	v->page_blocks[page] = mark;
+}
+
 void bt_publish(struct bt_vm *v, struct bt_block *b)
 {
 	uint64_t page = mem_page(v->vm.mem, b->gpa);
@@ -172,12 +192,7 @@ void bt_publish(struct bt_vm *v, struct bt_block *b)
 	for (struct bt_block *o = v->hash[h]; o; o = o->hash_next)
 		if (o->gpa == b->gpa && o->va == b->va && o->key == b->key)
 			entry_jump(o, b->entry);
-	b->xid = 0;
-	for (struct bt_block *o = v->page_blocks[page]; o && !b->xid; o = o->page_next)
-		if ((o->va ^ b->va) >> 12 == 0)
-			b->xid = o->xid;
-	if (!b->xid)
-		b->xid = v->xids++;
+	b->xid = xid_of(v, page, b->va);
 	b->page_next = v->page_blocks[page];
 	v->page_blocks[page] = b;
 	b->hash_next = v->hash[h];
@@ -194,7 +209,9 @@ void bt_code_written(struct engine_vm *vm, uint64_t page)
 	struct bt_vm *v = bt_vm(vm);
 
 	pthread_mutex_lock(&v->lock);
-	for (struct bt_block *b = v->page_blocks[page]; b; b = b->page_next) {
+	for (struct bt_block *k = v->page_blocks[page]; k; k = k->page_next) {
+		struct bt_block *b = k->twin ? k->twin : k;
+
 		if (atomic_load(&b->stale))
 			continue;
 		atomic_store(&b->stale, true);

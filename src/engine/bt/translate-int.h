@@ -17,6 +17,7 @@ struct gea {
 	uint8_t scale;
 	uint8_t seg;  /* X86_FS, X86_GS, or 0 */
 	bool ad32;    /* the offset is cut to 32 bits */
+	bool ready;   /* the linear address is in R11 already */
 	int64_t disp;
 };
 

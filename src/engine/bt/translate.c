@@ -283,9 +283,9 @@ struct mem_op check(struct tr *t, const struct gea *g, unsigned size, bool write
 	struct emit *e = &t->e;
 	struct mem_op m;
 	struct cold *c;
-	bool simple = gea_simple(g);
+	bool simple = !g->ready && gea_simple(g);
 
-	if (g->base < 0 && g->index < 0 && !g->seg && (g->disp & 0xfff) + (int64_t)size <= 0x1000 &&
+	if (!g->ready && g->base < 0 && g->index < 0 && !g->seg && (g->disp & 0xfff) + (int64_t)size <= 0x1000 &&
 		fits32(g->disp) && !(g->disp & align)) {
 		/* a constant: so is its place in the TLB */
 		size_t k = 8 * tlb_index((uint64_t)g->disp);
@@ -317,7 +317,8 @@ struct mem_op check(struct tr *t, const struct gea *g, unsigned size, bool write
 		else
 			emit_op_r(e, true, OP_MOV_STORE, (unsigned)g->base, R9);
 	} else {
-		emit_ea(t, g);
+		if (!g->ready)
+			emit_ea(t, g);
 		m = (struct mem_op){.base = R11, .index = -1, .disp = (int32_t)size - 1};
 		if (align) {
 			E(e, 0x41, 0xf6, 0xc3, align); /* test r11b, align */
@@ -571,10 +572,8 @@ void copy_mem(struct tr *t)
 	struct x86_insn other;
 	struct mem_op op;
 
-	/* BT r with an index goes beyond its operand; two of R9-R11 besides the address do not fit */
-	if (!size || size > 32 || (m & (m - 1)) || (g.ad32 && g.seg) ||
-		((i->op == X86_OP_BT || i->op == X86_OP_BTS || i->op == X86_OP_BTR || i->op == X86_OP_BTC) &&
-			i->form == X86_F_RM_R)) {
+	/* two of R9-R11 besides the address do not fit */
+	if (!size || size > 32 || (m & (m - 1)) || (g.ad32 && g.seg)) {
 		call_interp(t);
 		return;
 	}
@@ -626,12 +625,53 @@ void copy_mem(struct tr *t)
 	slow_resume(t, since);
 }
 
+/* BT and its kind with a bit number in a register, which may lie beyond the operand: in a string of bits. */
+static void copy_bit_string(struct tr *t)
+{
+	const struct x86_insn *i = &t->now->i;
+	const bool wide = i->opsize == 8;
+	unsigned since = t->ncold, shift = wide ? 6 : 5;
+	struct gea g = gea_of(t, i);
+	struct emit *e = &t->e;
+	struct mem_op m;
+
+	if (i->opsize < 4 || needs_flags(t->now) || (g.ad32 && g.seg) || (!fits32(g.disp) && g.base >= 0)) {
+		call_interp(t);
+		return;
+	}
+	flags_spare(t);
+	t->retry = e->p;
+	emit_ea(t, &g);
+	if (is_scratch(i->reg))
+		emit_op_gs(e, true, wide ? OP_MOV_LOAD : 0x63, R9, GPR(i->reg));
+	else
+		emit_op_r(e, true, wide ? OP_MOV_LOAD : 0x63 /* movsxd */, R9, i->reg);
+	emit_op_r(e, true, 0xc1, 7, R9); /* sar */
+	e8(e, shift);
+	m = (struct mem_op){.base = R11, .index = R9, .scale = wide ? 3 : 2};
+	emit_op_m(e, true, OP_LEA, R11, &m);
+	g = (struct gea){.base = -1, .index = -1, .ready = true};
+	m = check(t, &g, i->opsize, i->op != X86_OP_BT, 0);
+	if (is_scratch(i->reg))
+		load_gpr(t, R9, i->reg);
+	else
+		emit_op_r(e, true, OP_MOV_LOAD, R9, i->reg);
+	emit_op_r(e, false, 0x83, 4, R9); /* and r9d, 63 */
+	e8(e, (1u << shift) - 1);
+	emit_with_mem(t, i, R9, &m);
+	t->fl_mem = false;
+	slow_resume(t, since);
+}
+
 static void rule_copy(struct tr *t)
 {
 	const struct x86_insn *i = &t->now->i;
 
 	if ((i->op == X86_OP_ADCX || i->op == X86_OP_ADOX) && !t->v->adx)
 		call_interp(t);
+	else if (i->is_mem && i->form == X86_F_RM_R &&
+		 (i->op == X86_OP_BT || i->op == X86_OP_BTS || i->op == X86_OP_BTR || i->op == X86_OP_BTC))
+		copy_bit_string(t);
 	else if (i->is_mem)
 		copy_mem(t);
 	else
@@ -988,6 +1028,13 @@ static void count_sensitive(struct tr *t)
 	e8(&t->e, 1);
 }
 
+/* Code that others have changed is seen from here on: by the next block's entry. */
+static void rule_serialize(struct tr *t)
+{
+	leave_to(t, next_va(t), t->now->live);
+	t->done = true;
+}
+
 static void rule_cli(struct tr *t)
 {
 	if (t->mmu == MMU_USER) {
@@ -1197,7 +1244,21 @@ static void emit_cold(struct tr *t)
 	}
 }
 
-struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, unsigned key, unsigned span)
+/* The second page must be the one that the instruction's rest was read from. */
+static void guard_second(struct tr *t)
+{
+	uint64_t va = (t->va | 0xfff) + 1;
+	struct cold *c;
+
+	flags_spare(t);
+	emit_op_gs(&t->e, false, 0x81, 7, CPU(xid) + (t->mmu * BT_XID + bt_xid_index(va)) * 4);
+	e32(&t->e, t->blk->xid2);
+	c = cold_new(t, COLD_LEAVE, emit_jcc(&t->e, CC_NE));
+	c->va = t->va;
+}
+
+struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint64_t gpa2, unsigned key,
+	unsigned span)
 {
 	struct bt_vm *v = bt_vm(b->cpu.vm);
 	const uint8_t *host = mem_at(v->vm.mem, gpa & ~0xfffull, MEM_PAGE);
@@ -1213,14 +1274,20 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, unsig
 	unsigned live;
 
 	memcpy(copy, host + (gpa & 0xfff), span);
+	if (gpa2) {
+		memcpy(copy + span, mem_at(v->vm.mem, gpa2, MEM_PAGE), 15);
+		span += 15;
+	}
 	t->bytes = copy;
 	t->span = span;
 	t->blk = blk;
 	decode_all(t);
 	if (!t->n)
 		return NULL;
+	if (gpa2)
+		t->n = 1;
 	find_live(t);
-	*blk = (struct bt_block){.va = va, .gpa = gpa, .key = (uint8_t)key};
+	*blk = (struct bt_block){.va = va, .gpa = gpa, .gpa2 = gpa2, .key = (uint8_t)key};
 	t->e.p = v->rw + align_up(v->used, 16);
 	t->e.end = v->rw + BT_CACHE;
 
@@ -1235,6 +1302,10 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, unsig
 	}
 	blk->entry = t->e.p;
 	E(&t->e, 0x0f, 0x1f, 0x44, 0x00, 0x00);
+	if (gpa2) {
+		bt_mark_second(v, blk);
+		guard_second(t);
+	}
 	for (unsigned k = 0; k < t->n && !t->done; k++) {
 		rule_fn *rule = rules[in[k].i.op];
 
@@ -1270,6 +1341,8 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, unsig
 	emit_imm(&t->e, R11, va);
 	emit_jmp_to(&t->e, v->glue_leave);
 	if (t->e.full || t->failed) {
+		blk->stale = true; /* if a mark points to it */
+		v->nblocks += gpa2 ? 2 : 0;
 		v->nsites = sites;
 		v->nlinks = links;
 		v->ncalls = calls;
@@ -1277,7 +1350,7 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, unsig
 	}
 	v->nbytes_host += (uint64_t)(t->e.p - (v->rw + v->used));
 	v->used = (size_t)(t->e.p - v->rw);
-	v->nblocks++;
+	v->nblocks += gpa2 ? 2 : 1;
 	v->ntranslated++;
 	v->ninsns_guest += blk->ninsns;
 	v->nbytes_guest += blk->len;
@@ -1318,7 +1391,7 @@ static rule_fn *const rules[X86_OP_COUNT] = {
 	[X86_OP_JMPIND] = rule_jmp_ind, [X86_OP_CALLIND] = rule_call_ind, [X86_OP_RET] = rule_ret,
 	[X86_OP_CLI] = rule_cli, [X86_OP_STI] = rule_sti, [X86_OP_PUSHF] = rule_pushf,
 	[X86_OP_SWAPGS] = rule_swapgs, [X86_OP_RDTSC] = rule_rdtsc,
-	[X86_OP_LFENCE] = rule_copy, [X86_OP_SFENCE] = rule_copy, [X86_OP_MFENCE] = rule_copy,
+	[X86_OP_SERIALIZE] = rule_serialize, [X86_OP_LFENCE] = rule_copy, [X86_OP_SFENCE] = rule_copy, [X86_OP_MFENCE] = rule_copy,
 	[X86_OP_VEC] = rule_vec, [X86_OP_VZERO] = rule_vec,
 	[X86_OP_MOVSEG_FROM] = rule_call, [X86_OP_XGETBV] = rule_call,
 };

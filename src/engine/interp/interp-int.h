@@ -75,6 +75,7 @@ enum { TLB_BITS = 8, TLB_SIZE = 1 << TLB_BITS };
 struct tlb {
 	uint64_t rtag[TLB_SIZE], wtag[TLB_SIZE], xtag[TLB_SIZE];
 	uint64_t addend[TLB_SIZE];
+	uint8_t global[TLB_SIZE]; /* stays when CR3 changes */
 };
 
 /* MMU_CHECKED never holds entries: alignment checks or data breakpoints are on. */
@@ -102,7 +103,7 @@ struct engine_vm;
 
 /* What a translator on top of interp has to hear of. All are called on the vCPU's thread but the last. */
 struct interp_hooks {
-	void (*flush)(struct engine_cpu *c); /* the whole TLB */
+	void (*flush)(struct engine_cpu *c, bool all); /* the TLB, all of it or what is not global */
 	void (*flush_page)(struct engine_cpu *c, uint64_t lin);
 	void (*update)(struct engine_cpu *c); /* privilege, mode or what control registers allow has changed */
 	/* decoded code in this RAM page has been overwritten; any thread */
@@ -251,6 +252,7 @@ uint64_t mem_fetch_gpa(struct engine_cpu *c, uint64_t lin); /* raises #PF; UINT6
 /* Enters the page of lin into the TLB if the access needs nothing else: false if it faults, is a device's, ... */
 bool mem_fill(struct engine_cpu *c, uint64_t lin, enum x86_access access);
 void tlb_flush(struct engine_cpu *c);
+void tlb_flush_local(struct engine_cpu *c); /* all but global pages */
 void tlb_flush_page(struct engine_cpu *c, uint64_t lin);
 void mmu_update(struct engine_cpu *c); /* after CR0, CR3, CR4, EFER, CPL, AC, DR7 changed */
 void code_page_mark(struct engine_cpu *c, uint64_t gpa, unsigned len);

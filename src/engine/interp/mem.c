@@ -32,7 +32,26 @@ void tlb_flush(struct engine_cpu *c)
 	c->jc_gen++;
 	c->nflush++;
 	if (c->vm->hooks)
-		c->vm->hooks->flush(c);
+		c->vm->hooks->flush(c, true);
+}
+
+void tlb_flush_local(struct engine_cpu *c)
+{
+	for (unsigned m = 0; m < MMU_CACHED; m++) {
+		struct tlb *t = &c->tlb[m];
+
+		for (unsigned k = 0; k < TLB_SIZE; k++) {
+			uint64_t gone = t->global[k] ? 0 : TLB_NONE;
+
+			t->rtag[k] |= gone;
+			t->wtag[k] |= gone;
+			t->xtag[k] |= gone;
+		}
+	}
+	c->jc_gen++;
+	c->nflush++;
+	if (c->vm->hooks)
+		c->vm->hooks->flush(c, false);
 }
 
 void tlb_flush_page(struct engine_cpu *c, uint64_t lin)
@@ -144,6 +163,7 @@ static bool lookup(struct engine_cpu *c, uint64_t lin, enum x86_access access, b
 		t->rtag[k] = t->wtag[k] = t->xtag[k] = TLB_NONE;
 		t->addend[k] = (uintptr_t)(p.host - (w.gpa & 0xfff)) - lin;
 	}
+	t->global[k] = w.global;
 	if (access == X86_FETCH) {
 		t->xtag[k] = tag;
 		return true;
