@@ -25,6 +25,7 @@ enum {
 	BT_KEY_VEC = 4,  /* SSE may run, and no SIMD exception is unmasked */
 	BT_KEY_AVX = 8,
 	BT_KEY_TSD = 16, /* RDTSC faults in user mode */
+	BT_KEY_X87 = 32, /* x87 and MMX may run, and no x87 exception is unmasked */
 	BT_KEY_NONE = 0xff, /* this state is interp's */
 };
 
@@ -44,6 +45,12 @@ struct bt_block {
 	_Atomic bool stale;
 };
 
+/* Registers that are loaded when a block needs them (glue.c) */
+enum {
+	BT_REGS_VEC = 1, /* YMM, MXCSR */
+	BT_REGS_X87 = 2, /* all of x87, with MM */
+};
+
 /* A memory access that may take the slow path, or an indirect jump. */
 struct bt_site {
 	uint32_t block;
@@ -52,7 +59,7 @@ struct bt_site {
 	uint8_t len;
 	uint8_t size;   /* of the access; 0: nothing that a TLB fill would help */
 	uint8_t write;
-	uint8_t vec;    /* vector registers are loaded here */
+	uint8_t regs;   /* BT_REGS_*: loaded here, and used from here on */
 	bool call;      /* an indirect call, which has not pushed yet */
 	int16_t rsp;    /* indirect jumps: what the instruction has added to RSP */
 };
@@ -70,7 +77,6 @@ struct bt_call {
 	struct bt_block *block;
 	uint32_t resume;
 	uint16_t op_kind; /* enum x86_op */
-	uint8_t vec;
 	struct iop op[2];
 };
 
@@ -86,8 +92,9 @@ struct bt_cpu {
 	bool local[MMU_CACHED]; /* jc and xid know pages that are not global */
 	uint8_t key;          /* BT_KEY_* now */
 	uint8_t key_others;   /* the same without the MMU's mode, as of the last 64-bit code */
-	uint8_t vec_loaded;   /* the guest's vector registers and MXCSR are in the host's */
-	uint8_t vec_want;     /* to be loaded on the way back into code */
+	uint8_t regs_loaded;  /* BT_REGS_*: the guest's are in the host's */
+	uint8_t regs_want;    /* to be loaded on the way back into code */
+	uint8_t x87[108];     /* FNSAVE's image, on the way to and from cpu.s.fpu */
 	uint32_t host_mxcsr;
 	uint64_t flush_seen;
 	_Atomic bool in_code; /* holds addresses of the cache: it must not be emptied */
@@ -119,7 +126,8 @@ struct bt_vm {
 
 	/* glue code, executable mapping */
 	void (*enter)(struct bt_cpu *b, void *code);
-	uint8_t *glue_mem, *glue_call, *glue_link, *glue_ind, *glue_leave, *glue_vec; /* writable mapping */
+	uint8_t *glue_mem, *glue_call, *glue_link, *glue_ind, *glue_leave; /* writable mapping */
+	uint8_t *glue_vec, *glue_x87;
 
 	/* statistics */
 	uint64_t ntranslated, ninsns_guest, nbytes_guest, nbytes_host, ns_translate, nflushes, nstale;

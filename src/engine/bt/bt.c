@@ -33,6 +33,7 @@
 enum { SPAN = 480, PAGE_STALE_MAX = 4000 };
 
 #define MXCSR_MASKS 0x1f80u
+#define FCW_MASKS 0x3fu
 
 /* ---- what a translation depends on ---- */
 
@@ -50,6 +51,8 @@ static unsigned key_of(const struct engine_cpu *c)
 		if (c->avx_ok)
 			key |= BT_KEY_AVX;
 	}
+	if (!(c->s.cr0 & (X86_CR0_EM | X86_CR0_TS)) && (c->s.fpu.fcw & FCW_MASKS) == FCW_MASKS)
+		key |= BT_KEY_X87;
 	if (c->s.cr4 & X86_CR4_TSD)
 		key |= BT_KEY_TSD;
 	return key;
@@ -212,7 +215,7 @@ void *bt_c_mem(struct bt_cpu *b, uint64_t lin, uint32_t site)
 		mem_fill(c, lin, s->write ? X86_WRITE : X86_READ)) {
 		b->nexit[BT_EXIT_FILL]++;
 		b->filled = site;
-		b->vec_want = s->vec;
+		b->regs_want = s->regs;
 		return v->rx + s->retry;
 	}
 	b->nexit[BT_EXIT_MEM]++;
@@ -221,7 +224,7 @@ void *bt_c_mem(struct bt_cpu *b, uint64_t lin, uint32_t site)
 	c->rip = blk->va + s->off;
 	interp_one(c);
 	if (s->resume && c->rip == blk->va + s->off + s->len && still_good(b, blk)) {
-		b->vec_want = s->vec;
+		b->regs_want = s->regs;
 		return v->rx + s->resume;
 	}
 	return next(b, NULL);
@@ -243,10 +246,8 @@ void *bt_c_call(struct bt_cpu *b, uint64_t unused, uint32_t call)
 	c->op = NULL;
 	if (!k->op[0].fn(c, k->op))
 		return next(b, NULL);
-	if (still_good(b, k->block)) {
-		b->vec_want = k->vec;
+	if (still_good(b, k->block))
 		return v->rx + k->resume;
-	}
 	c->rip = k->block->va + k->op[0].next_off;
 	return next(b, NULL);
 }

@@ -25,16 +25,17 @@ struct insn {
 	struct x86_insn i;
 	uint16_t off; /* in the block */
 	uint16_t live; /* flags wanted behind it */
+	uint8_t regs;  /* BT_REGS_* that it or one behind it uses */
 };
 
-enum cold_kind { COLD_MEM, COLD_LINK, COLD_LEAVE, COLD_IND, COLD_VEC, COLD_CROSS };
+enum cold_kind { COLD_MEM, COLD_LINK, COLD_LEAVE, COLD_IND, COLD_REGS, COLD_CROSS };
 
 /* Code that goes behind the block */
 struct cold {
 	enum cold_kind kind;
 	uint8_t *from;    /* displacements that lead here */
-	uint8_t *resume;  /* COLD_MEM, COLD_VEC */
-	uint32_t index;   /* site or link */
+	uint8_t *resume;  /* COLD_MEM, COLD_REGS */
+	uint32_t index;   /* site or link; COLD_REGS: which */
 	uint64_t va;      /* COLD_LEAVE, COLD_CROSS: the target */
 	struct gea ea;    /* COLD_MEM */
 	bool in_r11;      /* the address is there already */
@@ -54,7 +55,7 @@ struct tr {
 	unsigned n;
 	struct insn *now;
 	bool fl_mem;   /* flags are in cpu.fl */
-	bool vec;      /* vector registers are loaded */
+	uint8_t regs;  /* BT_REGS_* that are loaded */
 	bool done;     /* the block has ended */
 	bool failed;   /* no room in one of the tables */
 	uint8_t *retry; /* where to try the current instruction again */
@@ -153,6 +154,8 @@ bool call_interp(struct tr *t);
 void copy_regs(struct tr *t);
 void copy_mem(struct tr *t);
 
-rule_fn rule_vec;
+/* ---- translate_fpu.c ---- */
+unsigned regs_used(const struct x86_insn *i); /* BT_REGS_* */
+rule_fn rule_vec, rule_mxcsr, rule_mmx, rule_x87, rule_fwait;
 
 #endif

@@ -249,7 +249,7 @@ static uint32_t site_new(struct tr *t, unsigned size, bool write)
 	uint32_t k = t->v->nsites++;
 
 	t->v->sites[k] = (struct bt_site){.block = (uint32_t)(t->blk - t->v->blocks), .off = t->now->off,
-		.len = t->now->i.len, .size = (uint8_t)size, .write = write, .vec = t->vec,
+		.len = t->now->i.len, .size = (uint8_t)size, .write = write, .regs = t->regs & t->now->regs,
 		.retry = offset_of(t, t->retry)};
 	return k;
 }
@@ -511,30 +511,16 @@ bool call_interp(struct tr *t)
 	op_bind_stop(&k->op[1]);
 	k->block = t->blk;
 	k->op_kind = i->op;
-	k->vec = t->vec;
 	flags_spare(t);
 	t->v->calls[t->v->ncalls] = k;
 	emit_imm(e, R10, t->v->ncalls++);
 	emit_jmp_to(e, t->v->glue_call);
 	k->resume = offset_of(t, e->p);
 	t->fl_mem = true; /* whatever it did to the flags is there */
+	t->regs = 0;
 	if (flags & BIND_ENDS)
 		t->done = true;
 	return true;
-}
-
-static void vec_needed(struct tr *t)
-{
-	struct cold *c;
-
-	if (t->vec)
-		return;
-	flags_spare(t);
-	emit_op_gs(&t->e, false, 0x80, 7, CPU(vec_loaded));
-	e8(&t->e, 0);
-	c = cold_new(t, COLD_VEC, emit_jcc(&t->e, CC_E));
-	c->resume = t->e.p;
-	t->vec = true;
 }
 
 static void rule_call(struct tr *t)
@@ -673,23 +659,6 @@ static void rule_copy(struct tr *t)
 		 (i->op == X86_OP_BT || i->op == X86_OP_BTS || i->op == X86_OP_BTR || i->op == X86_OP_BTC))
 		copy_bit_string(t);
 	else if (i->is_mem)
-		copy_mem(t);
-	else
-		copy_regs(t);
-}
-
-void rule_vec(struct tr *t)
-{
-	const struct x86_insn *i = &t->now->i;
-	unsigned want = i->attr & X86_A_VEX ? BT_KEY_VEC | BT_KEY_AVX : BT_KEY_VEC;
-
-	if ((t->key & want) != want || (i->op == X86_OP_VEC && !vec_runs(t->v->vm.vec, i)) ||
-		(i->is_mem && i->op == X86_OP_VZERO)) {
-		call_interp(t);
-		return;
-	}
-	vec_needed(t);
-	if (i->is_mem)
 		copy_mem(t);
 	else
 		copy_regs(t);
@@ -1168,6 +1137,7 @@ static void decode_all(struct tr *t)
 static void find_live(struct tr *t)
 {
 	unsigned live = X86_ARITH;
+	uint8_t regs = 0;
 
 	for (unsigned n = t->n; n-- > 0;) {
 		struct insn *k = &t->in[n];
@@ -1183,6 +1153,7 @@ static void find_live(struct tr *t)
 			live |= live_at(t, next + (uint64_t)k->i.imm);
 		k->live = (uint16_t)live;
 		live = live_before(k);
+		k->regs = regs |= (uint8_t)regs_used(&k->i);
 	}
 }
 
@@ -1230,9 +1201,9 @@ static void emit_cold(struct tr *t)
 			emit_imm(e, R10, c->index);
 			emit_jmp_to(e, t->v->glue_ind);
 			break;
-		case COLD_VEC:
+		case COLD_REGS:
 			E(e, 0x4c, 0x8d, 0x1d, 5, 0, 0, 0); /* lea r11, [rip + 5] */
-			emit_jmp_to(e, t->v->glue_vec);
+			emit_jmp_to(e, c->index == BT_REGS_VEC ? t->v->glue_vec : t->v->glue_x87);
 			emit_jmp_to(e, c->resume);
 			break;
 		default: /* COLD_CROSS; adds to the list */
@@ -1391,7 +1362,9 @@ static rule_fn *const rules[X86_OP_COUNT] = {
 	[X86_OP_JMPIND] = rule_jmp_ind, [X86_OP_CALLIND] = rule_call_ind, [X86_OP_RET] = rule_ret,
 	[X86_OP_CLI] = rule_cli, [X86_OP_STI] = rule_sti, [X86_OP_PUSHF] = rule_pushf,
 	[X86_OP_SWAPGS] = rule_swapgs, [X86_OP_RDTSC] = rule_rdtsc,
-	[X86_OP_SERIALIZE] = rule_serialize, [X86_OP_LFENCE] = rule_copy, [X86_OP_SFENCE] = rule_copy, [X86_OP_MFENCE] = rule_copy,
-	[X86_OP_VEC] = rule_vec, [X86_OP_VZERO] = rule_vec,
+	[X86_OP_SERIALIZE] = rule_serialize, [X86_OP_LFENCE] = rule_copy, [X86_OP_SFENCE] = rule_copy,
+	[X86_OP_MFENCE] = rule_copy,
+	[X86_OP_VEC] = rule_vec, [X86_OP_VZERO] = rule_vec, [X86_OP_MMX] = rule_mmx, [X86_OP_X87] = rule_x87,
+	[X86_OP_FWAIT] = rule_fwait, [X86_OP_LDMXCSR] = rule_mxcsr, [X86_OP_STMXCSR] = rule_mxcsr,
 	[X86_OP_MOVSEG_FROM] = rule_call, [X86_OP_XGETBV] = rule_call,
 };
