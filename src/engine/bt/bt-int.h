@@ -57,7 +57,11 @@ struct bt_site {
 	uint32_t retry, resume; /* offsets in the cache: the check again; behind the instruction */
 	uint16_t off;   /* of the guest's instruction in the block */
 	uint8_t len;
-	uint8_t size;   /* of the access; 0: nothing that a TLB fill would help */
+	/*
+	 * Of the access. 0: a TLB fill would not help; also for the second access of an instruction: both
+	 * might want the same place in the TLB, and filling it for one and the other would never end.
+	 */
+	uint8_t size;
 	uint8_t write;
 	uint8_t regs;   /* BT_REGS_*: loaded here, and used from here on */
 	bool call;      /* an indirect call, which has not pushed yet */
@@ -88,6 +92,7 @@ struct bt_cpu {
 	uint64_t jc_va[BT_JC];
 	void *jc_code[BT_JC];
 	uint32_t xid[MMU_CACHED][BT_XID];
+	uint64_t xpage[MMU_CACHED][BT_XID]; /* the virtual page of each */
 	uint16_t jc_gen;
 	bool local[MMU_CACHED]; /* jc and xid know pages that are not global */
 	uint8_t key;          /* BT_KEY_* now */
@@ -98,7 +103,8 @@ struct bt_cpu {
 	uint32_t host_mxcsr;
 	uint64_t flush_seen;
 	_Atomic bool in_code; /* holds addresses of the cache: it must not be emptied */
-	uint32_t filled;      /* the site that the TLB was last filled for */
+	uint64_t fill_site, fill_lin; /* spilled by glue_fill */
+	uint8_t fill_read_only;
 	struct block *guard;  /* stands for the running block where mem.c looks for stores into it */
 	uint64_t nexit[8];
 	uint64_t nsens[X86_OP_COUNT]; /* sensitive instructions executed, by kind */
@@ -126,6 +132,7 @@ struct bt_vm {
 
 	/* glue code, executable mapping */
 	void (*enter)(struct bt_cpu *b, void *code);
+	uint8_t *glue_fill[MMU_CACHED][2]; /* by mode; reads, writes: before glue_mem */
 	uint8_t *glue_mem, *glue_call, *glue_link, *glue_ind, *glue_leave; /* writable mapping */
 	uint8_t *glue_vec, *glue_x87;
 

@@ -30,7 +30,9 @@
 #include "base/log.h"
 #include "engine/bt/bt-int.h"
 
-enum { SPAN = 480, PAGE_STALE_MAX = 4000 };
+enum { SPAN = 480 };
+
+#define XPAGE_MANY UINT64_MAX
 
 #define MXCSR_MASKS 0x1f80u
 #define FCW_MASKS 0x3fu
@@ -78,16 +80,30 @@ static void hook_flush(struct engine_cpu *c, bool all)
 	}
 }
 
-/* Who is in the jump cache has its page's XID set: without one there is nothing to forget. */
+/*
+ * Whoever is in the jump cache has set its page's XID: without one there is nothing to forget. Two pages that
+ * share a place in that table are not told apart any more (XPAGE_MANY).
+ */
 static void hook_flush_page(struct engine_cpu *c, uint64_t lin)
 {
 	struct bt_cpu *b = bt_cpu(c);
+	unsigned k = bt_xid_index(lin);
 
 	for (unsigned m = 0; m < MMU_CACHED; m++)
-		if (b->xid[m][bt_xid_index(lin)]) {
+		if (b->xid[m][k] && (b->xpage[m][k] == lin >> 12 || b->xpage[m][k] == XPAGE_MANY)) {
 			jc_forget(b, m);
-			b->xid[m][bt_xid_index(lin)] = 0;
+			b->xid[m][k] = 0;
 		}
+}
+
+static void xid_enter(struct bt_cpu *b, unsigned mmu, uint64_t va, uint32_t xid)
+{
+	unsigned k = bt_xid_index(va);
+
+	b->xpage[mmu][k] = !b->xid[mmu][k] || b->xpage[mmu][k] == va >> 12 ? va >> 12 : XPAGE_MANY;
+	b->xid[mmu][k] = xid;
+	if (!b->cpu.tlb[mmu].global[tlb_index(va)])
+		b->local[mmu] = true;
 }
 
 /* jc holds blocks of one key per MMU mode. */
@@ -133,16 +149,9 @@ static void jc_enter(struct bt_cpu *b, const struct bt_block *blk)
 
 	b->jc_va[k] = blk->va ^ b->jc_key[m];
 	b->jc_code[k] = blk->code;
-	b->xid[m][bt_xid_index(blk->va)] = blk->xid;
-	if (!b->cpu.tlb[m].global[tlb_index(blk->va)])
-		b->local[m] = true;
-	if (blk->gpa2) {
-		uint64_t va = (blk->va | 0xfff) + 1;
-
-		b->xid[m][bt_xid_index(va)] = blk->xid2;
-		if (!b->cpu.tlb[m].global[tlb_index(va)])
-			b->local[m] = true;
-	}
+	xid_enter(b, m, blk->va, blk->xid);
+	if (blk->gpa2)
+		xid_enter(b, m, (blk->va | 0xfff) + 1, blk->xid2);
 }
 
 /* The translation of the code at c->rip; NULL: none, or none for this state. May raise the fetch's fault. */
@@ -205,21 +214,12 @@ void *bt_c_mem(struct bt_cpu *b, uint64_t lin, uint32_t site)
 	const struct bt_site *s = &v->sites[site];
 	const struct bt_block *blk = &v->blocks[s->block];
 
-	/*
-	 * Two accesses of one instruction may want the same place in the TLB: filling it for one and the other
-	 * in turn would never end.
-	 */
-	if (s->size && (lin & 0xfff) + s->size <= 0x1000 &&
-		(b->filled == site || v->sites[b->filled].block != s->block ||
-			v->sites[b->filled].off != s->off) &&
-		mem_fill(c, lin, s->write ? X86_WRITE : X86_READ)) {
+	if (s->size && (lin & 0xfff) + s->size <= 0x1000 && mem_fill(c, lin, s->write ? X86_WRITE : X86_READ)) {
 		b->nexit[BT_EXIT_FILL]++;
-		b->filled = site;
 		b->regs_want = s->regs;
 		return v->rx + s->retry;
 	}
 	b->nexit[BT_EXIT_MEM]++;
-	b->filled = 0;
 	attn_sync(c);
 	c->rip = blk->va + s->off;
 	interp_one(c);

@@ -17,6 +17,8 @@
  * x87 alone 350. What the CPU keeps as address of the last instruction and operand is of this cache: it never
  * gets into the guest's state, where FIP, FDP and FOP stay those of the last instruction that interp ran.
  */
+#include <assert.h>
+
 #include "engine/bt/bt-int.h"
 
 #define CPU(field) offsetof(struct bt_cpu, field)
@@ -186,6 +188,75 @@ static uint8_t *piece(struct emit *e)
 	return e->p;
 }
 
+/*
+ * The TLB's second level (interp-int.h), asked when the first misses: what it knows is put into the first, and
+ * the access is tried again. R11: linear address, R10D: site. If the first level knows the page already,
+ * something else is wrong with the access, which C will find out.
+ */
+static uint8_t *second_level(const struct bt_vm *v, struct emit *e, unsigned mmu, bool write)
+{
+	const size_t tlb = CPU(cpu.tlb) + mmu * sizeof(struct tlb);
+	uint8_t *start = piece(e), *miss, *known, *rel;
+	const struct mem_op times3 = {.base = R10, .index = R10, .scale = 1};
+	const struct mem_op retry = {.base = R11, .index = R10, .scale = 3, .disp = offsetof(struct bt_site, retry)};
+
+	static_assert(sizeof(struct bt_site) == 24, "the index is scaled by 3 * 8");
+	emit_op_gs(e, true, OP_MOV_STORE, R10, CPU(fill_site));
+	emit_op_gs(e, true, OP_MOV_STORE, R11, CPU(fill_lin));
+	emit_op_r(e, true, OP_MOV_STORE, R11, R9);
+	E(e, 0x49, 0xc1, 0xe9, 0x0c); /* shr r9, 12 */
+	emit_op_r(e, true, OP_MOV_STORE, R9, R10);
+	E(e, 0x49, 0xc1, 0xea, TLB2_BITS); /* shr r10, TLB2_BITS */
+	emit_op_r(e, true, 0x33, R10, R9); /* xor r10, r9 */
+	E(e, 0x41, 0x81, 0xf2); /* xor r10d, mode */
+	e32(e, mmu * TLB2_MODE);
+	E(e, 0x41, 0x81, 0xe2); /* and r10d, TLB2_SIZE - 1 */
+	e32(e, TLB2_SIZE - 1);
+	emit_op_gs(e, true, 0x33, R9, CPU(cpu.tlb2_key) + 8 * mmu); /* xor r9, key */
+	emit_op_gs8(e, true, OP_CMP, R9, R10, write ? CPU(cpu.tlb2.wtag) : CPU(cpu.tlb2.rtag));
+	miss = emit_jcc(e, CC_NE);
+	if (!write) {
+		/* may it be written, too? */
+		emit_op_gs8(e, true, OP_CMP, R9, R10, CPU(cpu.tlb2.wtag));
+		emit_op_gs(e, false, 0x0f95, 0, CPU(fill_read_only)); /* setne */
+	}
+	emit_op_gs8(e, true, OP_MOV_LOAD, R9, R10, CPU(cpu.tlb2.addend));
+	emit_op_r(e, true, OP_MOV_STORE, R11, R10);
+	E(e, 0x49, 0xc1, 0xea, 0x0c); /* shr r10, 12 */
+	E(e, 0x45, 0x0f, 0xb6, 0xda); /* movzx r11d, r10b */
+	emit_op_gs8(e, true, OP_CMP, R10, R11, tlb + (write ? offsetof(struct tlb, wtag) : offsetof(struct tlb, rtag)));
+	known = emit_jcc(e, CC_E);
+	emit_op_gs8(e, true, OP_MOV_STORE, R9, R11, tlb + offsetof(struct tlb, addend));
+	emit_op_gs8(e, true, OP_MOV_STORE, R10, R11, tlb + offsetof(struct tlb, rtag));
+	emit_op_gs8(e, true, 0xc7, 0, R11, tlb + offsetof(struct tlb, xtag));
+	e32(e, UINT32_MAX); /* TLB_NONE, sign-extended */
+	if (!write) {
+		cmp_byte_0(e, CPU(fill_read_only));
+		rel = emit_jcc(e, CC_E);
+		emit_imm(e, R10, TLB_NONE);
+		emit_fix(e, rel);
+	}
+	emit_op_gs8(e, true, OP_MOV_STORE, R10, R11, tlb + offsetof(struct tlb, wtag));
+	/* mov byte gs:[r11 + global] */
+	E(e, 0x65, 0x41, 0xc6, 0x83);
+	e32(e, (uint32_t)(tlb + offsetof(struct tlb, global)));
+	e8(e, mmu == MMU_KERNEL);
+	emit_op_gs(e, true, OP_MOV_LOAD, R10, CPU(fill_site));
+	emit_op_m(e, true, OP_LEA, R10, &times3);
+	emit_imm(e, R11, (uintptr_t)v->sites);
+	emit_op_m(e, false, OP_MOV_LOAD, R11, &retry);
+	emit_imm(e, R9, (uintptr_t)v->rx);
+	emit_op_r(e, true, 0x03, R11, R9);
+	E(e, 0x41, 0xff, 0xe3); /* jmp r11 */
+
+	emit_fix(e, miss);
+	emit_fix(e, known);
+	emit_op_gs(e, true, OP_MOV_LOAD, R11, CPU(fill_lin));
+	emit_op_gs(e, true, OP_MOV_LOAD, R10, CPU(fill_site));
+	emit_jmp_to(e, v->glue_mem);
+	return start;
+}
+
 void bt_glue(struct bt_vm *v, struct emit *e)
 {
 	static const struct {
@@ -284,6 +355,10 @@ void bt_glue(struct bt_vm *v, struct emit *e)
 		emit_fix_to(emit_jcc(e, CC_E), leave);
 		emit_jmp_to(e, back);
 	}
+
+	for (unsigned m = 0; m < MMU_CACHED; m++)
+		for (unsigned w = 0; w < 2; w++)
+			v->glue_fill[m][w] = second_level(v, e, m, w);
 
 	/* Registers, from within code: comes back to R11. R9, R10 and flags are lost. */
 	v->glue_vec = piece(e);

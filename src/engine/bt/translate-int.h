@@ -54,6 +54,7 @@ struct tr {
 	struct insn *in;
 	unsigned n;
 	struct insn *now;
+	const struct insn *checked; /* has had a check already */
 	bool fl_mem;   /* flags are in cpu.fl */
 	uint8_t regs;  /* BT_REGS_* that are loaded */
 	bool done;     /* the block has ended */

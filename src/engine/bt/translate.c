@@ -259,6 +259,10 @@ struct cold *slow(struct tr *t, uint8_t *from, unsigned size, bool write)
 {
 	struct cold *c = cold_new(t, COLD_MEM, from);
 
+	if (t->checked == t->now)
+		size = 0;
+	else if (size)
+		t->checked = t->now;
 	c->index = site_new(t, size, write);
 	return c;
 }
@@ -1070,7 +1074,7 @@ static void emit_cold(struct tr *t)
 			if (!c->in_r11)
 				emit_ea(t, &c->ea);
 			emit_imm(e, R10, c->index);
-			emit_jmp_to(e, t->v->glue_mem);
+			emit_jmp_to(e, s->size ? t->v->glue_fill[t->mmu][s->write] : t->v->glue_mem);
 			if (!c->resume) /* a branch: goes where RIP says */
 				break;
 			s->resume = offset_of(t, e->p);

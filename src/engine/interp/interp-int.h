@@ -78,6 +78,17 @@ struct tlb {
 	uint8_t global[TLB_SIZE]; /* stays when CR3 changes */
 };
 
+/*
+ * The second level, behind the first and larger. A tag is the page number XOR a key, which stands for one mode
+ * of one address space (tlb2_key): so the entries of a space survive its absence, PCID by PCID, and a flush
+ * is a new key. Only accesses that a walk has allowed are entered.
+ */
+enum { TLB2_BITS = 11, TLB2_SIZE = 1 << TLB2_BITS, TLB2_MODE = 0x155, TLB_SPACES = 6 };
+struct tlb2 {
+	uint64_t rtag[TLB2_SIZE], wtag[TLB2_SIZE], xtag[TLB2_SIZE];
+	uint64_t addend[TLB2_SIZE];
+};
+
 /* MMU_CHECKED never holds entries: alignment checks or data breakpoints are on. */
 enum { MMU_USER, MMU_KERNEL, MMU_KERNEL_AC, MMU_CACHED, MMU_CHECKED = MMU_CACHED, MMU_MODES };
 
@@ -174,6 +185,15 @@ struct engine_cpu {
 	struct block *next;
 
 	struct tlb tlb[MMU_MODES];
+	struct tlb2 tlb2;
+	uint64_t tlb2_key[MMU_CACHED]; /* MMU_KERNEL's is for global pages, in all spaces */
+	uint16_t tlb2_gen;
+	struct tlb_space { /* the spaces whose entries are kept */
+		int pcid; /* -1: none */
+		uint64_t key[MMU_CACHED];
+		uint64_t used;
+	} space[TLB_SPACES];
+	unsigned space_now;
 	uint64_t large_lo, large_hi; /* linear range that large pages were cached for */
 	struct x86_paging paging;
 
@@ -252,7 +272,11 @@ uint64_t mem_fetch_gpa(struct engine_cpu *c, uint64_t lin); /* raises #PF; UINT6
 /* Enters the page of lin into the TLB if the access needs nothing else: false if it faults, is a device's, ... */
 bool mem_fill(struct engine_cpu *c, uint64_t lin, enum x86_access access);
 void tlb_flush(struct engine_cpu *c);
-void tlb_flush_local(struct engine_cpu *c); /* all but global pages */
+void tlb_flush_local(struct engine_cpu *c); /* all but global pages, of all spaces */
+/* MOV CR3: on to the space pcid; keep: what is known of it still holds. */
+void tlb_switch(struct engine_cpu *c, unsigned pcid, bool keep);
+/* INVPCID of a space that is not the current one; lin: one page, or all with UINT64_MAX */
+void tlb_flush_other(struct engine_cpu *c, unsigned pcid, uint64_t lin);
 void tlb_flush_page(struct engine_cpu *c, uint64_t lin);
 void mmu_update(struct engine_cpu *c); /* after CR0, CR3, CR4, EFER, CPL, AC, DR7 changed */
 void code_page_mark(struct engine_cpu *c, uint64_t gpa, unsigned len);
@@ -359,6 +383,13 @@ static inline const struct iop *op_next(struct engine_cpu *c, const struct iop *
 static inline unsigned tlb_index(uint64_t lin)
 {
 	return (unsigned)(lin >> 12) & (TLB_SIZE - 1);
+}
+
+static inline unsigned tlb2_index(uint64_t lin, unsigned mmu)
+{
+	uint64_t page = lin >> 12;
+
+	return (unsigned)(page ^ page >> TLB2_BITS ^ mmu * TLB2_MODE) & (TLB2_SIZE - 1);
 }
 
 #define MEM_ACCESSORS(bits)                                                                        \

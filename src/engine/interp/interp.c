@@ -720,6 +720,7 @@ int interp_cpu_new_sized(struct engine_cpu **out, size_t n, struct engine_vm *vm
 	x86_reset(&c->s, id);
 	c->rip = c->s.rip;
 	c->attn_mask = ~(uint32_t)ATTN_IRQ;
+	c->tlb2_gen = 0xfff; /* no keys yet: the first flush makes them */
 	vm->cpu[id] = c;
 	if (id >= vm->ncpus)
 		vm->ncpus = id + 1;

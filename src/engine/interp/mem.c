@@ -24,6 +24,35 @@
 
 #include "engine/interp/interp-int.h"
 
+/* ---- flushes ---- */
+
+/* Keys are used once; when they run out, the table is emptied. */
+static uint64_t tlb2_new_key(struct engine_cpu *c)
+{
+	if (c->tlb2_gen >= 0xff0) {
+		memset(&c->tlb2, 0xff, sizeof c->tlb2);
+		c->tlb2_gen = 0;
+		for (unsigned i = 0; i < TLB_SPACES; i++)
+			c->space[i].pcid = -1;
+		for (unsigned m = 0; m < MMU_CACHED; m++)
+			c->tlb2_key[m] = (uint64_t)++c->tlb2_gen << 52;
+	}
+	return (uint64_t)++c->tlb2_gen << 52;
+}
+
+/* New keys for the current space; all others are forgotten. */
+static void spaces_forget(struct engine_cpu *c)
+{
+	int pcid = c->space[c->space_now].pcid;
+
+	for (unsigned i = 0; i < TLB_SPACES; i++)
+		c->space[i].pcid = -1;
+	c->tlb2_key[MMU_USER] = tlb2_new_key(c);
+	c->tlb2_key[MMU_KERNEL_AC] = tlb2_new_key(c);
+	c->space[c->space_now].pcid = pcid;
+	memcpy(c->space[c->space_now].key, c->tlb2_key, sizeof c->tlb2_key);
+}
+
 void tlb_flush(struct engine_cpu *c)
 {
 	memset(c->tlb, 0xff, sizeof c->tlb);
@@ -31,11 +60,13 @@ void tlb_flush(struct engine_cpu *c)
 	c->large_hi = 0;
 	c->jc_gen++;
 	c->nflush++;
+	c->tlb2_key[MMU_KERNEL] = tlb2_new_key(c);
+	spaces_forget(c);
 	if (c->vm->hooks)
 		c->vm->hooks->flush(c, true);
 }
 
-void tlb_flush_local(struct engine_cpu *c)
+static void flush_first_level(struct engine_cpu *c)
 {
 	for (unsigned m = 0; m < MMU_CACHED; m++) {
 		struct tlb *t = &c->tlb[m];
@@ -54,9 +85,64 @@ void tlb_flush_local(struct engine_cpu *c)
 		c->vm->hooks->flush(c, false);
 }
 
+void tlb_flush_local(struct engine_cpu *c)
+{
+	flush_first_level(c);
+	spaces_forget(c);
+}
+
+void tlb_switch(struct engine_cpu *c, unsigned pcid, bool keep)
+{
+	unsigned oldest = 0, i;
+	struct tlb_space *s;
+
+	flush_first_level(c);
+	for (i = 0; i < TLB_SPACES && c->space[i].pcid != (int)pcid; i++)
+		if (c->space[i].used < c->space[oldest].used)
+			oldest = i;
+	if (i == TLB_SPACES) {
+		i = oldest;
+		keep = false;
+	}
+	s = &c->space[i];
+	if (!keep) {
+		s->key[MMU_USER] = tlb2_new_key(c);
+		s->key[MMU_KERNEL_AC] = tlb2_new_key(c);
+	}
+	c->tlb2_key[MMU_USER] = s->key[MMU_USER];
+	c->tlb2_key[MMU_KERNEL_AC] = s->key[MMU_KERNEL_AC];
+	s->pcid = (int)pcid;
+	s->used = c->nflush;
+	c->space_now = i;
+}
+
+static void tlb2_drop(struct engine_cpu *c, unsigned mmu, uint64_t lin)
+{
+	unsigned k = tlb2_index(lin, mmu);
+
+	c->tlb2.rtag[k] = c->tlb2.wtag[k] = c->tlb2.xtag[k] = TLB_NONE;
+}
+
+static bool maybe_large(const struct engine_cpu *c, uint64_t lin)
+{
+	return lin >= c->large_lo && lin <= c->large_hi;
+}
+
+void tlb_flush_other(struct engine_cpu *c, unsigned pcid, uint64_t lin)
+{
+	if (lin != UINT64_MAX && !maybe_large(c, lin)) {
+		tlb2_drop(c, MMU_USER, lin);
+		tlb2_drop(c, MMU_KERNEL_AC, lin);
+		return;
+	}
+	for (unsigned i = 0; i < TLB_SPACES; i++)
+		if (c->space[i].pcid == (int)pcid)
+			c->space[i].pcid = -1;
+}
+
 void tlb_flush_page(struct engine_cpu *c, uint64_t lin)
 {
-	if (lin >= c->large_lo && lin <= c->large_hi) {
+	if (maybe_large(c, lin)) {
 		tlb_flush(c);
 		return;
 	}
@@ -66,6 +152,7 @@ void tlb_flush_page(struct engine_cpu *c, uint64_t lin)
 
 		if (t->rtag[k] == lin >> 12 || t->wtag[k] == lin >> 12 || t->xtag[k] == lin >> 12)
 			t->rtag[k] = t->wtag[k] = t->xtag[k] = TLB_NONE;
+		tlb2_drop(c, m, lin);
 	}
 	c->jc_gen++;
 	if (c->vm->hooks)
@@ -120,23 +207,89 @@ static void check_canonical(struct engine_cpu *c, uint64_t lin, unsigned seg)
 	raise_fault(c, seg == X86_SS ? X86_SS_EXC : X86_GP, 0);
 }
 
+/* The guest's physical address of a byte of RAM; UINT64_MAX if it is none. */
+static uint64_t gpa_of(const struct mem *m, const uint8_t *host)
+{
+	for (unsigned i = 0; i < m->nregions; i++) {
+		const struct mem_region *r = &m->region[i];
+
+		if ((uintptr_t)host - (uintptr_t)r->host < r->len)
+			return r->gpa + ((uintptr_t)host - (uintptr_t)r->host);
+	}
+	return UINT64_MAX;
+}
+
+/* The TLB entry of lin's page, emptied if it belongs to another */
+static unsigned entry_take(struct tlb *t, uint64_t lin, uint64_t addend, bool global)
+{
+	unsigned k = tlb_index(lin);
+	uint64_t tag = lin >> 12;
+
+	if (t->addend[k] != addend || (t->rtag[k] != tag && t->wtag[k] != tag && t->xtag[k] != tag)) {
+		t->rtag[k] = t->wtag[k] = t->xtag[k] = TLB_NONE;
+		t->addend[k] = addend;
+	}
+	t->global[k] = global;
+	return k;
+}
+
+/* From the second level to the first, if it is there with this right. */
+static bool second_level(struct engine_cpu *c, unsigned mmu, uint64_t lin, enum x86_access access,
+	struct place *out)
+{
+	const struct tlb2 *s = &c->tlb2;
+	unsigned k2 = tlb2_index(lin, mmu), k;
+	uint64_t tag = lin >> 12 ^ c->tlb2_key[mmu];
+	struct tlb *t = &c->tlb[mmu];
+
+	if ((access == X86_READ ? s->rtag : access == X86_WRITE ? s->wtag : s->xtag)[k2] != tag)
+		return false;
+	k = entry_take(t, lin, s->addend[k2], mmu == MMU_KERNEL);
+	if (s->rtag[k2] == tag)
+		t->rtag[k] = lin >> 12;
+	if (s->wtag[k2] == tag)
+		t->wtag[k] = lin >> 12;
+	if (s->xtag[k2] == tag)
+		t->xtag[k] = lin >> 12;
+	out->host = (uint8_t *)(uintptr_t)(lin + s->addend[k2]);
+	out->gpa = gpa_of(c->vm->mem, out->host);
+	out->page = mem_page(c->vm->mem, out->gpa);
+	return true;
+}
+
+static void second_level_enter(struct engine_cpu *c, unsigned mmu, uint64_t lin, unsigned k)
+{
+	const struct tlb *t = &c->tlb[mmu];
+	struct tlb2 *s = &c->tlb2;
+	unsigned k2 = tlb2_index(lin, mmu);
+	uint64_t key = c->tlb2_key[mmu];
+
+	s->rtag[k2] = t->rtag[k] == TLB_NONE ? TLB_NONE : t->rtag[k] ^ key;
+	s->wtag[k2] = t->wtag[k] == TLB_NONE ? TLB_NONE : t->wtag[k] ^ key;
+	s->xtag[k2] = t->xtag[k] == TLB_NONE ? TLB_NONE : t->xtag[k] ^ key;
+	s->addend[k2] = t->addend[k];
+}
+
 /*
  * Translates one byte's page for an access of the current privilege (sys: supervisor, whatever the
  * CPL) and enters what may be entered into the TLB. False: a page fault, *code is its error code.
+ * An implicit supervisor access may do what the kernel may that has not set AC: it shares that table.
  */
 static bool lookup(struct engine_cpu *c, uint64_t lin, enum x86_access access, bool sys, struct place *out,
 	uint32_t *code)
 {
-	const bool user = c->cpl == 3 && !sys;
-	const bool smap_ok =
-		user || !(c->s.cr4 & X86_CR4_SMAP) || (!sys && c->cpl != 3 && c->s.rflags & X86_AC);
-	struct tlb *t = &c->tlb[c->mmu];
+	const bool user = c->cpl == 3 && !sys, smap = c->s.cr4 & X86_CR4_SMAP;
+	const bool smap_ok = user || !smap || (!sys && c->cpl != 3 && c->s.rflags & X86_AC);
+	const unsigned mmu = sys ? smap ? MMU_KERNEL : MMU_KERNEL_AC : c->mmu;
+	struct tlb *t = &c->tlb[mmu];
 	struct x86_walk w;
 	struct place p;
 	uint64_t tag;
 	unsigned k;
 
 	c->ntlbmiss++;
+	if (mmu != MMU_CHECKED && second_level(c, mmu, lin, access, out))
+		return true;
 	if (x86_walk(c->vm->mem, &c->paging, lin, access, user, smap_ok, &w, code))
 		return false;
 	p.gpa = w.gpa;
@@ -153,29 +306,24 @@ static bool lookup(struct engine_cpu *c, uint64_t lin, enum x86_access access, b
 		c->large_lo = min_u64(c->large_lo, lin & ~(w.page_size - 1));
 		c->large_hi = max_u64(c->large_hi, lin | (w.page_size - 1));
 	}
-	if (sys || c->mmu == MMU_CHECKED)
+	if (mmu == MMU_CHECKED)
 		return true;
-	lin &= ~0xfffull;
-	k = tlb_index(lin);
+	k = entry_take(t, lin, (uintptr_t)p.host - lin, w.global);
 	tag = lin >> 12;
-	if (t->addend[k] != (uintptr_t)(p.host - (w.gpa & 0xfff)) - lin ||
-		(t->rtag[k] != tag && t->wtag[k] != tag && t->xtag[k] != tag)) {
-		t->rtag[k] = t->wtag[k] = t->xtag[k] = TLB_NONE;
-		t->addend[k] = (uintptr_t)(p.host - (w.gpa & 0xfff)) - lin;
-	}
-	t->global[k] = w.global;
 	if (access == X86_FETCH) {
 		t->xtag[k] = tag;
-		return true;
-	}
-	t->rtag[k] = tag;
-	if (access == X86_WRITE && w.write_ok) {
-		uint8_t bits = __atomic_or_fetch(
-			&c->vm->mem->page_bits[p.page], MEM_PG_DIRTY, __ATOMIC_SEQ_CST);
+	} else {
+		t->rtag[k] = tag;
+		if (access == X86_WRITE && w.write_ok) {
+			uint8_t bits = __atomic_or_fetch(
+				&c->vm->mem->page_bits[p.page], MEM_PG_DIRTY, __ATOMIC_SEQ_CST);
 
-		if (!(bits & MEM_PG_CODE))
-			t->wtag[k] = tag;
+			if (!(bits & MEM_PG_CODE))
+				t->wtag[k] = tag;
+		}
 	}
+	if (mmu != MMU_KERNEL || w.global)
+		second_level_enter(c, mmu, lin, k);
 	return true;
 }
 
@@ -520,7 +668,12 @@ void mem_rmw_finish(struct engine_cpu *c)
 
 uint64_t mem_sys_load(struct engine_cpu *c, uint64_t lin, unsigned size)
 {
+	const struct tlb *t = &c->tlb[c->s.cr4 & X86_CR4_SMAP ? MMU_KERNEL : MMU_KERNEL_AC];
+	unsigned k = tlb_index(lin);
 	uint64_t v = 0;
+
+	if (likely(t->rtag[k] == (lin + size - 1) >> 12 && !(size & (size - 1))))
+		return get_size((const void *)(uintptr_t)(lin + t->addend[k]), size);
 
 	check_canonical(c, lin, X86_DS);
 	for (unsigned i = 0; i < size;) {
@@ -535,6 +688,13 @@ uint64_t mem_sys_load(struct engine_cpu *c, uint64_t lin, unsigned size)
 
 void mem_sys_store(struct engine_cpu *c, uint64_t lin, uint64_t v, unsigned size)
 {
+	const struct tlb *t = &c->tlb[c->s.cr4 & X86_CR4_SMAP ? MMU_KERNEL : MMU_KERNEL_AC];
+	unsigned k = tlb_index(lin);
+
+	if (likely(t->wtag[k] == (lin + size - 1) >> 12 && !(size & (size - 1)))) {
+		put_size((void *)(uintptr_t)(lin + t->addend[k]), size, v);
+		return;
+	}
 	check_canonical(c, lin, X86_SS);
 	for (unsigned i = 0; i < size;) {
 		unsigned n = (unsigned)min_u64(size - i, 0x1000 - ((lin + i) & 0xfff));
@@ -557,17 +717,8 @@ uint64_t mem_fetch_gpa(struct engine_cpu *c, uint64_t lin)
 		const struct tlb *t = &c->tlb[c->mmu];
 		unsigned k = tlb_index(lin);
 
-		if (t->xtag[k] == lin >> 12) {
-			/* addend leads to the host; back to the guest's physical address */
-			uintptr_t host = lin + t->addend[k];
-
-			for (unsigned i = 0; i < c->vm->mem->nregions; i++) {
-				const struct mem_region *r = &c->vm->mem->region[i];
-
-				if (host - (uintptr_t)r->host < r->len)
-					return r->gpa + (host - (uintptr_t)r->host);
-			}
-		}
+		if (t->xtag[k] == lin >> 12)
+			return gpa_of(c->vm->mem, (const uint8_t *)(uintptr_t)(lin + t->addend[k]));
 	}
 	check_canonical(c, lin, X86_CS);
 	return translate(c, lin, X86_FETCH, false).gpa;
@@ -619,6 +770,7 @@ void code_sync(struct engine_cpu *c)
 	atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_CODE);
 	for (unsigned m = 0; m < MMU_CACHED; m++)
 		memset(c->tlb[m].wtag, 0xff, sizeof c->tlb[m].wtag);
+	memset(c->tlb2.wtag, 0xff, sizeof c->tlb2.wtag);
 	atomic_store(&c->code_seen, epoch);
 }
 

@@ -177,9 +177,8 @@ static void set_cr3(struct engine_cpu *c, uint64_t v)
 		raise_gp(c);
 	if (!x86_long_mode(s) && s->cr4 & X86_CR4_PAE && s->cr0 & X86_CR0_PG)
 		load_pdptes(c, v);
-	/* without tags for address spaces, "keep" is allowed only if it is the same one */
 	if (!keep || v != s->cr3)
-		tlb_flush_local(c);
+		tlb_switch(c, s->cr4 & X86_CR4_PCIDE ? v & 0xfff : 0, keep);
 	s->cr3 = v;
 	c->paging.cr3 = v;
 }
@@ -347,14 +346,15 @@ const struct iop *op_invpcid(struct engine_cpu *c, const struct iop *op)
 		raise_gp(c);
 	if (type < 2 && desc && !(c->s.cr4 & X86_CR4_PCIDE))
 		raise_gp(c);
-	/* only the current address space is ever cached */
 	if (type == 2)
 		tlb_flush(c);
 	else if (type == 3)
 		tlb_flush_local(c);
-	else if (desc == (c->s.cr4 & X86_CR4_PCIDE ? c->s.cr3 & 0xfff : 0) && type == 1)
-		tlb_flush_local(c);
-	else if (desc == (c->s.cr4 & X86_CR4_PCIDE ? c->s.cr3 & 0xfff : 0))
+	else if (desc != (c->s.cr4 & X86_CR4_PCIDE ? c->s.cr3 & 0xfff : 0))
+		tlb_flush_other(c, (unsigned)desc, type ? UINT64_MAX : addr);
+	else if (type == 1)
+		tlb_switch(c, (unsigned)desc, false);
+	else
 		tlb_flush_page(c, addr);
 	return op_goto(c, op_next_rip(c, op));
 }
