@@ -26,7 +26,7 @@ _husk() {
 		compopt -o filenames
 		return
 		;;
-	--engine | -e) words='auto kvm bt interp' ;;
+	--engine | -e) words='auto kvm bt interp check' ;;
 	--cpu) words='host x86-64-v2 x86-64-v3' ;;
 	--serial | -s)
 		case $cur in

@@ -75,7 +75,7 @@ static int one_of(const char *v, const char *const *names, struct err *e)
 
 static int set_engine(void *cfg, const char *v, struct err *e)
 {
-	static const char *const names[] = {"auto", "kvm", "bt", "interp", NULL};
+	static const char *const names[] = {"auto", "kvm", "bt", "interp", "check", NULL};
 
 	((struct run_config *)cfg)->super.vmm.engine = v;
 	return one_of(v, names, e);
@@ -154,7 +154,8 @@ static const struct opt opts[] = {
 	{"memory", 'm', "SIZE", set_memory, "guest memory, K, M, G or T behind it; default 512M"},
 	{"cpus", 'c', "N", set_cpus, "virtual CPUs, 1 to 255; default 1"},
 	{"engine", 'e', "NAME", set_engine,
-		"auto, kvm, bt or interp; default auto, which takes\n"
+		"auto, kvm, bt, interp, or check, which compares bt with\n"
+		"interp, slowly, on one CPU; default auto, which takes\n"
 		"the fastest that works here ('husk doctor' shows why)"},
 	{"cpu", 0, "MODEL", set_cpu, "CPU model: host, x86-64-v2, x86-64-v3; default host"},
 	{"serial", 's', "WHERE", set_serial,

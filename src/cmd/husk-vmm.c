@@ -108,7 +108,7 @@ static void usage(FILE *f)
 	fprintf(f, "husk-vmm runs one virtual machine; husk run starts it. By hand:\n"
 		   "  husk-vmm --kernel-fd N [--initrd-fd N] [--serial-fd N] [--control-fd N] "
 		   "[--append S]\n"
-		   "           [--memory BYTES] [--cpus N] [--engine auto|kvm|interp] [--cpu "
+		   "           [--memory BYTES] [--cpus N] [--engine auto|kvm|bt|interp|check] [--cpu "
 		   "MODEL] [--name S]\n"
 		   "           [--no-reboot] [--testdev] [--debug CATEGORIES]\n"
 		   "  husk-vmm --probe-engines     one line per engine: name, ok or no, reason "

@@ -10,8 +10,9 @@
 #include "engine/engine.h"
 #include "engine/kvm/kvm.h"
 
-/* In order of preference. */
-static const struct cpu_engine *const engines[] = {&engine_kvm, &engine_bt, &engine_interp, NULL};
+/* In order of preference; what comes behind interp is chosen by name only. */
+static const struct cpu_engine *const engines[] = {&engine_kvm, &engine_bt, &engine_interp,
+	&engine_check, NULL};
 
 const struct cpu_engine *const *engine_list(void)
 {
@@ -70,7 +71,7 @@ const struct cpu_engine *engine_choose(char *why, size_t len)
 	if (len)
 		why[0] = 0;
 	/* The last one is taken in any case: it fails with better words than we have here. */
-	for (unsigned i = 0; engines[i]; i++) {
+	for (unsigned i = 0; eng != &engine_interp; i++) {
 		char one[400];
 		int rc = engine_probe(engines[i], one, sizeof one);
 

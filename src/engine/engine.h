@@ -85,6 +85,7 @@ struct cpu_engine {
 extern const struct cpu_engine engine_interp; /* engine/interp */
 extern const struct cpu_engine engine_bt;     /* engine/bt */
 extern const struct cpu_engine engine_kvm;    /* engine/kvm */
+extern const struct cpu_engine engine_check;  /* engine/bt: bt compared with interp; never chosen by itself */
 
 /* All engines in the order of preference, NULL-terminated. */
 const struct cpu_engine *const *engine_list(void);

@@ -35,6 +35,7 @@ struct bt_block {
 	uint8_t *code;    /* where indirect jumps enter: flags are in fl */
 	uint8_t *entry;   /* where direct ones do: flags are in EFLAGS; begins with a 5-byte NOP. Writable mapping. */
 	uint8_t *stale_exit; /* writable mapping: leaves with rip = va */
+	uint8_t *check_exit; /* the same when flags are in fl already; executable mapping */
 	uint32_t xid;     /* of its pair of virtual and physical page */
 	/* An instruction that goes over a page's end: the second page. Else 0. */
 	uint64_t gpa2;
@@ -106,6 +107,7 @@ struct bt_cpu {
 	uint64_t fill_site, fill_lin; /* spilled by glue_fill */
 	uint8_t fill_read_only;
 	struct block *guard;  /* stands for the running block where mem.c looks for stores into it */
+	struct bt_check *check;
 	uint64_t nexit[8];
 	uint64_t nsens[X86_OP_COUNT]; /* sensitive instructions executed, by kind */
 };
@@ -128,6 +130,7 @@ struct bt_vm {
 	_Atomic bool flushing;
 	unsigned hot;      /* executions after which a block is translated */
 	bool verify;       /* look at everything that is emitted (verify.c) */
+	bool check;        /* compare with interp (check.c); nothing is linked, nothing in the jump cache */
 	bool adx;          /* the host has ADCX, ADOX */
 
 	/* glue code, executable mapping */
@@ -196,5 +199,23 @@ void *bt_c_call(struct bt_cpu *b, uint64_t unused, uint32_t call);
 void *bt_c_link(struct bt_cpu *b, uint64_t unused, uint32_t link);
 void *bt_c_ind(struct bt_cpu *b, uint64_t target, uint32_t site);
 void *bt_c_leave(struct bt_cpu *b, uint64_t rip, uint32_t unused);
+
+/* ---- bt.c ---- */
+int bt_vm_new(struct engine_vm **out, struct mem *mem, const struct x86_cpuid *cpuid,
+	const struct cpu_host *host, struct err *e);
+void bt_vm_free(struct engine_vm *vm);
+int bt_cpu_new(struct engine_cpu **out, struct engine_vm *vm, unsigned id, struct err *e);
+void bt_cpu_free(struct engine_cpu *c);
+enum cpu_stop bt_run(struct engine_cpu *c);
+size_t bt_stats(struct engine_vm *vm, char *buf, size_t len);
+
+/* ---- check.c; all but the first two: if v->check, on the vCPU's thread ---- */
+bool bt_check_ends(const struct x86_insn *i); /* with v->check it is interp's, as it must not be executed twice */
+bool bt_check_low(struct bt_cpu *b);          /* the code cache is to be flushed */
+/* The translation of blk goes on at rip; unless a trace is open, begins one there. */
+void bt_check_open(struct bt_cpu *b, const struct bt_block *blk, uint64_t rip);
+void bt_check_at(struct bt_cpu *b, uint64_t rip); /* C is about to execute the instruction at rip */
+void bt_check_gone(struct bt_cpu *b, bool branch); /* the block has been left for cpu.rip, by a branch or somehow */
+int bt_check_landed(struct bt_cpu *b, int why);   /* a jump to cpu.jb; returns why, or 0 if nothing is left to do */
 
 #endif

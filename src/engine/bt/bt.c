@@ -148,10 +148,24 @@ static void jc_enter(struct bt_cpu *b, const struct bt_block *blk)
 	unsigned k = bt_jc_index(blk->va), m = blk->key & BT_KEY_MMU;
 
 	b->jc_va[k] = blk->va ^ b->jc_key[m];
+<<<<<<< HEAD
 	b->jc_code[k] = blk->code;
 	xid_enter(b, m, blk->va, blk->xid);
 	if (blk->gpa2)
 		xid_enter(b, m, (blk->va | 0xfff) + 1, blk->xid2);
+=======
+	b->jc_code[k] = bt_vm(b->cpu.vm)->check ? blk->check_exit : blk->code;
+	b->xid[m][bt_xid_index(blk->va)] = blk->xid;
+	if (!b->cpu.tlb[m].global[tlb_index(blk->va)])
+		b->local[m] = true;
+	if (blk->gpa2) {
+		uint64_t va = (blk->va | 0xfff) + 1;
+
+		b->xid[m][bt_xid_index(va)] = blk->xid2;
+		if (!b->cpu.tlb[m].global[tlb_index(va)])
+			b->local[m] = true;
+	}
+>>>>>>> 51721da (wip)
 }
 
 /* The translation of the code at c->rip; NULL: none, or none for this state. May raise the fetch's fault. */
@@ -187,6 +201,10 @@ static void *next(struct bt_cpu *b, struct bt_block **found)
 
 	attn_sync(c);
 	c->op = NULL;
+	if (unlikely(bt_vm(c->vm)->check)) {
+		bt_check_gone(b, false);
+		return NULL;
+	}
 	if (interp_must_leave(c))
 		return NULL;
 	poll_reset(c);
@@ -222,8 +240,12 @@ void *bt_c_mem(struct bt_cpu *b, uint64_t lin, uint32_t site)
 	b->nexit[BT_EXIT_MEM]++;
 	attn_sync(c);
 	c->rip = blk->va + s->off;
+	if (unlikely(v->check))
+		bt_check_at(b, c->rip);
 	interp_one(c);
 	if (s->resume && c->rip == blk->va + s->off + s->len && still_good(b, blk)) {
+		if (unlikely(v->check))
+			bt_check_open(b, blk, c->rip);
 		b->regs_want = s->regs;
 		return v->rx + s->resume;
 	}
@@ -244,10 +266,15 @@ void *bt_c_call(struct bt_cpu *b, uint64_t unused, uint32_t call)
 	c->block = b->guard;
 	c->s.gpr[R_PC] = k->block->va;
 	c->op = NULL;
+	if (unlikely(v->check))
+		bt_check_at(b, op_rip(c, k->op));
 	if (!k->op[0].fn(c, k->op))
 		return next(b, NULL);
-	if (still_good(b, k->block))
+	if (still_good(b, k->block)) {
+		if (unlikely(v->check))
+			bt_check_open(b, k->block, k->block->va + k->op[0].next_off);
 		return v->rx + k->resume;
+	}
 	c->rip = k->block->va + k->op[0].next_off;
 	return next(b, NULL);
 }
@@ -261,6 +288,8 @@ void *bt_c_link(struct bt_cpu *b, uint64_t unused, uint32_t link)
 	(void)unused;
 	b->nexit[BT_EXIT_LINK]++;
 	b->cpu.rip = v->links[link].target;
+	if (unlikely(v->check))
+		bt_check_gone(b, true);
 	code = next(b, &blk);
 	if (code && !pthread_mutex_trylock(&v->lock)) {
 		if (!atomic_load(&blk->stale))
@@ -282,6 +311,8 @@ void *bt_c_ind(struct bt_cpu *b, uint64_t target, uint32_t site)
 		c->s.gpr[X86_RSP] -= (uint64_t)(int64_t)s->rsp;
 		c->rip = v->blocks[s->block].va + s->off;
 		attn_sync(c);
+		if (unlikely(v->check))
+			bt_check_at(b, c->rip);
 		interp_one(c);
 		return next(b, NULL);
 	}
@@ -290,10 +321,14 @@ void *bt_c_ind(struct bt_cpu *b, uint64_t target, uint32_t site)
 
 		c->rip = c->s.gpr[R_PC] = v->blocks[s->block].va + s->off;
 		c->block = NULL; /* the block is left anyway */
+		if (unlikely(v->check))
+			bt_check_at(b, c->rip);
 		mem_st64(c, &push, c->s.gpr[X86_RSP] - 8, c->rip + s->len);
 		c->s.gpr[X86_RSP] -= 8;
 	}
 	c->rip = target;
+	if (unlikely(v->check))
+		bt_check_gone(b, true);
 	return next(b, NULL);
 }
 
@@ -307,7 +342,7 @@ void *bt_c_leave(struct bt_cpu *b, uint64_t rip, uint32_t unused)
 
 /* ---- the loop ---- */
 
-/* The block has been executed often enough. gpa2: see bt_translate(). */
+/* The block has been executed often enough. gpa2: see bt_translate(). False: no translation of it now. */
 static bool translate(struct bt_cpu *b, uint64_t gpa, uint64_t gpa2)
 {
 	struct engine_cpu *c = &b->cpu;
@@ -316,7 +351,7 @@ static bool translate(struct bt_cpu *b, uint64_t gpa, uint64_t gpa2)
 	uint64_t va = c->rip;
 	struct bt_block *blk;
 
-	if (bt_cache_low(v)) {
+	if (bt_cache_low(v) || (v->check && bt_check_low(b))) {
 		bt_cache_flush(b);
 		return true;
 	}
@@ -387,6 +422,8 @@ static void loop(struct bt_cpu *b)
 		poll_reset(c);
 		blk = find(b);
 		if (blk) {
+			if (unlikely(v->check))
+				bt_check_open(b, blk, c->rip);
 			v->enter(b, blk->code);
 			continue;
 		}
@@ -412,7 +449,7 @@ static void gs_set(void *p)
 		syscall(SYS_arch_prctl, ARCH_SET_GS, p);
 }
 
-static enum cpu_stop bt_run(struct engine_cpu *c)
+enum cpu_stop bt_run(struct engine_cpu *c)
 {
 	struct bt_cpu *b = bt_cpu(c);
 	int why;
@@ -423,9 +460,12 @@ static enum cpu_stop bt_run(struct engine_cpu *c)
 		code_sync(c);
 	/* As in interp_run(). Vector registers are in memory whenever C runs. */
 	why = setjmp(c->jb);
-	if (why)
+	if (unlikely(bt_vm(c->vm)->check && why))
+		why = bt_check_landed(b, why);
+	if (why && why != JMP_STOP)
 		interp_landed(c, why);
-	loop(b);
+	if (why != JMP_STOP)
+		loop(b);
 	c->op = NULL;
 	c->block = NULL;
 	atomic_store(&b->in_code, false);
@@ -447,7 +487,7 @@ static bool host_fits(void)
 	return __get_cpuid(0x80000001, &a, &b, &c, &d) && c & bit_LAHF_LM && c & bit_LZCNT;
 }
 
-static void bt_vm_free(struct engine_vm *vm)
+void bt_vm_free(struct engine_vm *vm)
 {
 	if (!vm)
 		return;
@@ -455,7 +495,7 @@ static void bt_vm_free(struct engine_vm *vm)
 	interp_vm_free(vm);
 }
 
-static int bt_vm_new(struct engine_vm **out, struct mem *mem, const struct x86_cpuid *cpuid,
+int bt_vm_new(struct engine_vm **out, struct mem *mem, const struct x86_cpuid *cpuid,
 	const struct cpu_host *host, struct err *e)
 {
 	unsigned a, b7 = 0, c7, d;
@@ -484,7 +524,7 @@ static int bt_vm_new(struct engine_vm **out, struct mem *mem, const struct x86_c
 	return 0;
 }
 
-static void bt_cpu_free(struct engine_cpu *c)
+void bt_cpu_free(struct engine_cpu *c)
 {
 	if (!c)
 		return;
@@ -492,7 +532,7 @@ static void bt_cpu_free(struct engine_cpu *c)
 	interp_cpu_free(c);
 }
 
-static int bt_cpu_new(struct engine_cpu **out, struct engine_vm *vm, unsigned id, struct err *e)
+int bt_cpu_new(struct engine_cpu **out, struct engine_vm *vm, unsigned id, struct err *e)
 {
 	struct engine_cpu *c;
 	struct bt_cpu *b;
@@ -513,7 +553,7 @@ static int bt_cpu_new(struct engine_cpu **out, struct engine_vm *vm, unsigned id
 	return 0;
 }
 
-static size_t bt_stats(struct engine_vm *vm, char *buf, size_t len)
+size_t bt_stats(struct engine_vm *vm, char *buf, size_t len)
 {
 	static const char *const names[] = {"slow_access", "tlb_fill", "interp_insn", "link", "indirect", "leave",
 		"cold_block"};

@@ -157,7 +157,7 @@ struct place {
 
 enum { RMW_NONE, RMW_BOUNCE, RMW_CODE };
 
-enum { JMP_FAULT = 1, JMP_ONE };
+enum { JMP_FAULT = 1, JMP_ONE, JMP_STOP /* bt/check.c */ };
 
 struct engine_cpu {
 	struct x86_state s; /* arithmetic flags are in fl, not in s.rflags, while running */
@@ -183,6 +183,9 @@ struct engine_cpu {
 	struct block *block;
 	struct block **link; /* where the next block is to be linked in */
 	struct block *next;
+
+	/* bt/check.c: sees each access in front of it; then all take the slow path, and mmu is MMU_CHECKED */
+	void (*traced)(struct engine_cpu *c, const struct place *p, enum x86_access access);
 
 	struct tlb tlb[MMU_MODES];
 	struct tlb2 tlb2;

@@ -178,7 +178,7 @@ void mmu_update(struct engine_cpu *c)
 			else
 				c->dr_data = true;
 		}
-	if (c->dr_data || (s->rflags & X86_AC && s->cr0 & X86_CR0_AM && c->cpl == 3))
+	if (c->dr_data || (s->rflags & X86_AC && s->cr0 & X86_CR0_AM && c->cpl == 3) || c->traced)
 		c->mmu = MMU_CHECKED;
 	else if (c->cpl == 3)
 		c->mmu = MMU_USER;
@@ -336,6 +336,8 @@ static struct place translate(struct engine_cpu *c, uint64_t lin, enum x86_acces
 		lin = (uint32_t)lin;
 	if (!lookup(c, lin, access, sys, &p, &code))
 		raise_pf(c, lin, code);
+	if (unlikely(c->traced))
+		c->traced(c, &p, access);
 	return p;
 }
 
