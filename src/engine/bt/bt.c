@@ -148,24 +148,10 @@ static void jc_enter(struct bt_cpu *b, const struct bt_block *blk)
 	unsigned k = bt_jc_index(blk->va), m = blk->key & BT_KEY_MMU;
 
 	b->jc_va[k] = blk->va ^ b->jc_key[m];
-<<<<<<< HEAD
-	b->jc_code[k] = blk->code;
+	b->jc_code[k] = bt_vm(b->cpu.vm)->check ? blk->check_exit : blk->code;
 	xid_enter(b, m, blk->va, blk->xid);
 	if (blk->gpa2)
 		xid_enter(b, m, (blk->va | 0xfff) + 1, blk->xid2);
-=======
-	b->jc_code[k] = bt_vm(b->cpu.vm)->check ? blk->check_exit : blk->code;
-	b->xid[m][bt_xid_index(blk->va)] = blk->xid;
-	if (!b->cpu.tlb[m].global[tlb_index(blk->va)])
-		b->local[m] = true;
-	if (blk->gpa2) {
-		uint64_t va = (blk->va | 0xfff) + 1;
-
-		b->xid[m][bt_xid_index(va)] = blk->xid2;
-		if (!b->cpu.tlb[m].global[tlb_index(va)])
-			b->local[m] = true;
-	}
->>>>>>> 51721da (wip)
 }
 
 /* The translation of the code at c->rip; NULL: none, or none for this state. May raise the fetch's fault. */

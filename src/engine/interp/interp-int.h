@@ -213,7 +213,7 @@ struct engine_cpu {
 	uint8_t rmw_kind; /* RMW_* */
 	uint8_t rmw_size, rmw_first; /* bytes; how many of them lie in rmw_place[0] */
 	struct place rmw_place[2];
-	uint64_t bounce[2];
+	uint64_t bounce[2] __attribute__((aligned(16))); /* CMPXCHG16B works on it */
 	bool locked;
 
 	jmp_buf jb;
