@@ -131,12 +131,19 @@ static inline bool fits32(int64_t v)
 /* ---- translate.c ---- */
 struct cold *cold_new(struct tr *t, enum cold_kind kind, uint8_t *from);
 
+/* cpu.fl = flags, and back. R9 is lost. */
+void save_flags(struct emit *e);
+void fetch_flags(struct emit *e);
 void flags_to_mem(struct tr *t);
 void flags_to_host(struct tr *t);
 /* Before something that destroys EFLAGS, in front of the current instruction. */
 void flags_spare(struct tr *t);
 
+static const struct gea at_top = {.base = RSP, .index = -1}, at_push = {.base = RSP, .index = -1, .disp = -8};
+
 struct gea gea_of(const struct tr *t, const struct x86_insn *i);
+/* R11 = linear address. R9 may be lost. */
+void emit_ea(struct tr *t, const struct gea *g);
 /* Slow code for the current instruction, reached from the displacement at from. */
 struct cold *slow(struct tr *t, uint8_t *from, unsigned size, bool write);
 /* All slow paths of the current instruction from number since on come back here. */
@@ -149,6 +156,15 @@ struct mem_op check(struct tr *t, const struct gea *g, unsigned size, bool write
 /* The current instruction with another ModRM.reg and memory operand. */
 void emit_with_mem(struct tr *t, const struct x86_insn *i, unsigned reg, const struct mem_op *m);
 
+void add_rsp(struct tr *t, int n);
+
+/* Leaves for C, to go on at target, when somebody wants this CPU's attention. Flags are lost. */
+void poll_at(struct tr *t, uint64_t target);
+/* On to a known address; always: t->fl_mem says where the flags are, live which of them are wanted. */
+void leave_to(struct tr *t, uint64_t target, unsigned live);
+/* To the address in R11. Flags are in cpu.fl. rsp: what the instruction has added to RSP. */
+void leave_indirect(struct tr *t, int rsp);
+
 /* Executes the current instruction by interp's function. */
 bool call_interp(struct tr *t);
 /* The guest's own instruction, with registers only, or with a checked memory operand */
@@ -158,5 +174,10 @@ void copy_mem(struct tr *t);
 /* ---- translate_fpu.c ---- */
 unsigned regs_used(const struct x86_insn *i); /* BT_REGS_* */
 rule_fn rule_vec, rule_mxcsr, rule_mmx, rule_x87, rule_fwait;
+
+/* ---- translate_sys.c ---- */
+rule_fn rule_cli, rule_sti, rule_pushf, rule_swapgs, rule_rdtsc, rule_serialize;
+/* Behind the instruction that follows STI. */
+void after_sti(struct tr *t);
 
 #endif

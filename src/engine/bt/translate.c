@@ -55,7 +55,7 @@ struct cold *cold_new(struct tr *t, enum cold_kind kind, uint8_t *from)
 /* ---- flags ---- */
 
 /* cpu.fl = flags. R9 is lost. */
-static void save_flags(struct emit *e)
+void save_flags(struct emit *e)
 {
 	emit_op_r(e, true, OP_MOV_STORE, RAX, R9);
 	E(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
@@ -66,7 +66,7 @@ static void save_flags(struct emit *e)
 }
 
 /* flags = cpu.fl. R9 is lost. */
-static void fetch_flags(struct emit *e)
+void fetch_flags(struct emit *e)
 {
 	emit_op_r(e, true, OP_MOV_STORE, RAX, R9);
 	emit_op_gs(e, false, OP_MOV_LOAD, RAX, CPU(cpu.fl));
@@ -204,7 +204,7 @@ static bool gea_simple(const struct gea *g)
 }
 
 /* R11 = linear address. R9 may be lost. */
-static void emit_ea(struct tr *t, const struct gea *g)
+void emit_ea(struct tr *t, const struct gea *g)
 {
 	struct mem_op m = {.base = g->base, .index = g->index, .scale = g->scale, .disp = (int32_t)g->disp};
 	struct emit *e = &t->e;
@@ -418,7 +418,7 @@ static void goto_direct(struct tr *t, uint64_t target, bool fl_mem)
 }
 
 /* Leaves for C when somebody wants this CPU's attention. Flags are lost. */
-static void poll_at(struct tr *t, uint64_t target)
+void poll_at(struct tr *t, uint64_t target)
 {
 	struct cold *c;
 
@@ -429,7 +429,7 @@ static void poll_at(struct tr *t, uint64_t target)
 }
 
 /* On to a known address; always: t->fl_mem says where the flags are, live which of them are wanted. */
-static void leave_to(struct tr *t, uint64_t target, unsigned live)
+void leave_to(struct tr *t, uint64_t target, unsigned live)
 {
 	bool back = target <= insn_va(t), cross = !same_page(target, t->va);
 	bool saved = t->fl_mem;
@@ -471,7 +471,7 @@ static uint32_t find_target(struct tr *t, int rsp)
 }
 
 /* To the address in R11 */
-static void leave_indirect(struct tr *t, int rsp)
+void leave_indirect(struct tr *t, int rsp)
 {
 	find_target(t, rsp);
 	emit_op_gs8(&t->e, false, 0xff, 4, R10, CPU(jc_code)); /* jmp */
@@ -706,9 +706,7 @@ static void rule_lea(struct tr *t)
 		store_gpr(t, i->reg, i->reg);
 }
 
-static const struct gea at_top = {.base = RSP, .index = -1}, at_push = {.base = RSP, .index = -1, .disp = -8};
-
-static void add_rsp(struct tr *t, int n)
+void add_rsp(struct tr *t, int n)
 {
 	const struct mem_op m = {.base = RSP, .index = -1, .disp = n};
 
@@ -991,119 +989,6 @@ static void rule_div(struct tr *t)
 	}
 	t->fl_mem = false;
 	slow_resume(t, since);
-}
-
-/* ---- sensitive instructions ---- */
-
-static void count_sensitive(struct tr *t)
-{
-	emit_op_gs(&t->e, true, 0x83, 0, CPU(nsens) + 8u * t->now->i.op); /* add qword, 1 */
-	e8(&t->e, 1);
-}
-
-/* Code that others have changed is seen from here on: by the next block's entry. */
-static void rule_serialize(struct tr *t)
-{
-	leave_to(t, next_va(t), t->now->live);
-	t->done = true;
-}
-
-static void rule_cli(struct tr *t)
-{
-	if (t->mmu == MMU_USER) {
-		call_interp(t);
-		return;
-	}
-	flags_spare(t);
-	count_sensitive(t);
-	emit_op_gs(&t->e, false, 0x80, 4, CPU(cpu.s.rflags) + 1); /* and byte, ~IF */
-	e8(&t->e, 0xfd);
-}
-
-/* Interrupts are looked at behind the next instruction. */
-static void rule_sti(struct tr *t)
-{
-	if (t->mmu == MMU_USER) {
-		call_interp(t);
-		return;
-	}
-	flags_spare(t);
-	count_sensitive(t);
-	emit_op_gs(&t->e, false, 0x80, 1, CPU(cpu.s.rflags) + 1); /* or byte, IF */
-	e8(&t->e, 2);
-}
-
-static void after_sti(struct tr *t)
-{
-	struct cold *c;
-
-	if (t->done)
-		return;
-	if (t->now->live)
-		flags_to_mem(t);
-	emit_op_gs(&t->e, false, 0x83, 7, CPU(cpu.attention)); /* cmp dword, 0 */
-	e8(&t->e, 0);
-	c = cold_new(t, COLD_LEAVE, emit_jcc(&t->e, CC_NE));
-	c->va = next_va(t);
-}
-
-static void rule_pushf(struct tr *t)
-{
-	unsigned since = t->ncold;
-	struct emit *e = &t->e;
-	struct mem_op m;
-
-	if (t->now->i.opsize != 8) {
-		call_interp(t);
-		return;
-	}
-	flags_to_mem(t);
-	t->retry = e->p;
-	m = check(t, &at_push, 8, true, 0);
-	emit_op_gs(e, true, 0x83, 0, CPU(nsens) + 8u * t->now->i.op);
-	e8(e, 1);
-	/* r9 = AH | OF << 11 | the others */
-	emit_op_gs(e, false, 0x0fb6, R9, CPU(cpu.fl));
-	E(e, 0x41, 0xc1, 0xe1, 11); /* shl r9d, 11 */
-	emit_op_gs(e, true, 0x0b, R9, CPU(cpu.s.rflags));
-	E(e, 0x41, 0x81, 0xe1); /* and r9d, fcffff */
-	e32(e, 0xfcffff);
-	emit_op_m(e, true, OP_MOV_STORE, R9, &m);
-	emit_op_gs(e, false, 0x0fb6, R9, CPU(cpu.fl) + 1);
-	emit_op_m(e, true, 0x09, R9, &m); /* or [..], r9 */
-	add_rsp(t, -8);
-	slow_resume(t, since);
-}
-
-static void rule_swapgs(struct tr *t)
-{
-	const size_t gs = CPU(cpu.s.seg) + X86_GS * sizeof(struct x86_seg) + offsetof(struct x86_seg, base);
-	struct emit *e = &t->e;
-
-	if (t->mmu == MMU_USER) {
-		call_interp(t);
-		return;
-	}
-	flags_spare(t);
-	count_sensitive(t);
-	emit_op_gs(e, true, OP_MOV_LOAD, R9, gs);
-	emit_op_gs(e, true, OP_MOV_LOAD, R10, CPU(cpu.s.kernel_gs_base));
-	emit_op_gs(e, true, OP_MOV_STORE, R9, CPU(cpu.s.kernel_gs_base));
-	emit_op_gs(e, true, OP_MOV_STORE, R10, gs);
-}
-
-static void rule_rdtsc(struct tr *t)
-{
-	struct emit *e = &t->e;
-
-	if (t->now->i.op != X86_OP_RDTSC || (t->key & BT_KEY_TSD && t->mmu == MMU_USER)) {
-		call_interp(t);
-		return;
-	}
-	flags_spare(t);
-	E(e, 0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xc2); /* rdtsc; shl rdx, 32; or rdx, rax */
-	emit_op_gs(e, true, 0x03, RDX, CPU(cpu.s.tsc_offset));
-	E(e, 0x89, 0xd0, 0x48, 0xc1, 0xea, 0x20); /* mov eax, edx; shr rdx, 32 */
 }
 
 static rule_fn *const rules[X86_OP_COUNT];
