@@ -21,7 +21,7 @@ import time
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 HUSK = os.environ.get("HUSK", os.path.join(TOP, "build/rel/src/cmd/husk"))
-ENGINE = os.environ.get("HUSK_ENGINE", "interp")
+ENGINE = os.environ.get("HUSK_ENGINE", "bt")
 SLOW = float(os.environ.get("HUSK_SLOW", "1"))  # factor on every timeout
 CLOUD, GENERIC = os.path.join(TOP, "build/guest"), os.path.join(TOP, "build/guest-generic")
 EXIT_POWEROFF, EXIT_ERROR, EXIT_USAGE, EXIT_PANIC, EXIT_TRIPLE, EXIT_ENGINE, EXIT_STOPPED = range(7)
