@@ -128,7 +128,7 @@ static void save_x87(struct emit *e)
 	}
 }
 
-/* R9, R10 and the flags are lost. */
+/* R9 and the flags are lost. */
 static void load_x87(struct emit *e)
 {
 	emit_op_gs(e, false, 0x0fb7, R9, FPU(fcw));
@@ -137,12 +137,14 @@ static void load_x87(struct emit *e)
 	E(e, 0x41, 0x81, 0xe1); /* and r9d: nothing is pending, or this code would not run */
 	e32(e, ~(uint32_t)FSW_ES_B);
 	emit_op_gs(e, false, OP_MOV_STORE, R9, CPU(x87) + IMG_FSW);
+	emit_op_gs(e, true, OP_MOV_STORE, R10, CPU(x87) + IMG_POINTERS); /* spilled */
 	emit_op_gs(e, false, 0x0fb6, R9, FPU(ftw));
 	E(e, 0x41, 0x81, 0xf1); /* xor r9d */
 	e32(e, 0xff);
 	emit_imm(e, R10, 0x5555);
 	E(e, 0xc4, 0x42, 0x33, 0xf5, 0xca); /* pdep r9d, r9d, r10d */
 	E(e, 0x47, 0x8d, 0x0c, 0x49); /* lea r9d, [r9 + r9 * 2] */
+	emit_op_gs(e, true, OP_MOV_LOAD, R10, CPU(x87) + IMG_POINTERS);
 	emit_op_gs(e, false, OP_MOV_STORE, R9, CPU(x87) + IMG_FTW);
 	E(e, 0x45, 0x31, 0xc9); /* xor r9d, r9d */
 	emit_op_gs(e, true, OP_MOV_STORE, R9, CPU(x87) + IMG_POINTERS);
@@ -360,7 +362,7 @@ void bt_glue(struct bt_vm *v, struct emit *e)
 		for (unsigned w = 0; w < 2; w++)
 			v->glue_fill[m][w] = second_level(v, e, m, w);
 
-	/* Registers, from within code: comes back to R11. R9, R10 and flags are lost. */
+	/* Registers, from within code: comes back to R11. R9 and flags are lost. */
 	v->glue_vec = piece(e);
 	load_vectors(e, avx);
 	mxcsr(e, 2, FPU(mxcsr));
