@@ -328,6 +328,14 @@ void *bt_c_leave(struct bt_cpu *b, uint64_t rip, uint32_t unused)
 
 /* ---- the loop ---- */
 
+/* Grows with each write to code in the pages of gpa and, unless 0, gpa2. */
+static uint32_t code_gens(const struct engine_vm *vm, uint64_t gpa, uint64_t gpa2)
+{
+	uint32_t n = __atomic_load_n(&vm->page_gen[mem_page(vm->mem, gpa)], __ATOMIC_SEQ_CST);
+
+	return gpa2 ? n + __atomic_load_n(&vm->page_gen[mem_page(vm->mem, gpa2)], __ATOMIC_SEQ_CST) : n;
+}
+
 /* The block has been executed often enough. gpa2: see bt_translate(). False: no translation of it now. */
 static bool translate(struct bt_cpu *b, uint64_t gpa, uint64_t gpa2)
 {
@@ -335,7 +343,8 @@ static bool translate(struct bt_cpu *b, uint64_t gpa, uint64_t gpa2)
 	struct bt_vm *v = bt_vm(c->vm);
 	unsigned span = (unsigned)min_u64(SPAN, MEM_PAGE - (gpa & 0xfff));
 	uint64_t va = c->rip;
-	struct bt_block *blk;
+	uint32_t gens = code_gens(c->vm, gpa, gpa2);
+	struct bt_block *blk = NULL;
 
 	if (bt_cache_low(v) || (v->check && bt_check_low(b))) {
 		bt_cache_flush(b);
@@ -346,9 +355,15 @@ static bool translate(struct bt_cpu *b, uint64_t gpa, uint64_t gpa2)
 	if (gpa2)
 		code_page_mark(c, gpa2, 15);
 	pthread_mutex_lock(&v->lock);
-	blk = bt_lookup(v, gpa, va, b->key);
-	if (!blk)
-		blk = bt_translate(b, va, gpa, gpa2, b->key, span);
+	/*
+	 * Who has written there in between may have taken our marks away with the older ones (code_written()); who
+	 * does from here on finds the block when he gets the lock.
+	 */
+	if (gens == code_gens(c->vm, gpa, gpa2)) {
+		blk = bt_lookup(v, gpa, va, b->key);
+		if (!blk)
+			blk = bt_translate(b, va, gpa, gpa2, b->key, span);
+	}
 	pthread_mutex_unlock(&v->lock);
 	return blk;
 }

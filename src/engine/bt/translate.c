@@ -1173,6 +1173,8 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint6
 		t->retry = t->e.p;
 		if (!live_before(t->now))
 			t->fl_mem = false; /* dead: nowhere in particular */
+		if (sti && in[k].i.attr & X86_A_BRANCH)
+			break; /* after_sti() could not look at what it leads to */
 		if (rule && !(v->check && bt_check_ends(&in[k].i)))
 			rule(t);
 		else
@@ -1184,7 +1186,8 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint6
 	}
 	if (!t->done) {
 		if (sti) {
-			/* the shadow lasts for one more instruction, which is another block's: interp's step() */
+			/* the shadow lasts for one more instruction, which is not this block's: interp's step() */
+			t->now = &in[blk->ninsns - 1];
 			flags_to_mem(t);
 			emit_op_gs(&t->e, false, 0xc6, 0, CPU(cpu.s.sti_shadow));
 			e8(&t->e, 1);
@@ -1193,7 +1196,7 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint6
 			leave_to(t, next_va(t), t->now->live);
 		}
 	}
-	blk->len = (uint16_t)(t->now->off + t->now->i.len);
+	blk->len = (uint16_t)(in[blk->ninsns - 1].off + in[blk->ninsns - 1].i.len);
 	emit_cold(t);
 	blk->stale_exit = t->e.p;
 	if (live)
