@@ -12,7 +12,7 @@
 enum {
 	BT_JC_BITS = 12, BT_JC = 1 << BT_JC_BITS, /* jump cache, by virtual address */
 	BT_XID = 2048,        /* execute permissions, by virtual page */
-	BT_BLOCK_INSNS = 64,
+	BT_BLOCK_INSNS = 64, BT_FACTS = 24,
 	BT_HASH = 1 << 16,
 	BT_CACHE = 96 << 20,  /* bytes of code; touched only as it fills */
 	BT_SITES = 1 << 21, BT_LINKS = 1 << 20, BT_BLOCKS = 1 << 19,
@@ -26,6 +26,7 @@ enum {
 	BT_KEY_AVX = 8,
 	BT_KEY_TSD = 16, /* RDTSC faults in user mode */
 	BT_KEY_X87 = 32, /* x87 and MMX may run, and no x87 exception is unmasked */
+	BT_KEY_NARROW = 128, /* each access is checked on its own; entered by bt_c_mem() alone */
 	BT_KEY_NONE = 0xff, /* this state is interp's */
 };
 
@@ -65,7 +66,9 @@ struct bt_site {
 	uint8_t size;
 	uint8_t write;
 	uint8_t regs;   /* BT_REGS_*: loaded here, and used from here on */
+	bool wide;      /* the check is for more than this instruction's access */
 	bool call;      /* an indirect call, which has not pushed yet */
+	bool string;    /* interp is to execute it as call number resume says, which goes on where that says */
 	int16_t rsp;    /* indirect jumps: what the instruction has added to RSP */
 };
 
@@ -89,6 +92,7 @@ struct bt_cpu {
 	struct engine_cpu cpu; /* GS points here */
 	struct engine_cpu *self;
 	uint64_t host_rsp;
+	uint64_t fact[BT_FACTS]; /* addends, see translate_mem.c */
 	uint64_t jc_key[MMU_CACHED]; /* a generation; XOR of it and the address is the tag in jc_va: see bt_jc_clear() */
 	uint64_t jc_va[BT_JC];
 	void *jc_code[BT_JC];
@@ -105,6 +109,7 @@ struct bt_cpu {
 	uint64_t flush_seen;
 	_Atomic bool in_code; /* holds addresses of the cache: it must not be emptied */
 	uint64_t fill_site, fill_lin; /* spilled by glue_fill */
+	uint64_t string; /* spilled by REP MOVS: of the source, host less guest address */
 	uint8_t fill_read_only;
 	struct block *guard;  /* stands for the running block where mem.c looks for stores into it */
 	struct bt_check *check;

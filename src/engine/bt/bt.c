@@ -37,6 +37,12 @@ enum { SPAN = 480 };
 #define MXCSR_MASKS 0x1f80u
 #define FCW_MASKS 0x3fu
 
+/* How many bytes from gpa on a translation may look at */
+static unsigned span_at(uint64_t gpa)
+{
+	return (unsigned)min_u64(SPAN, MEM_PAGE - (gpa & 0xfff));
+}
+
 /* ---- what a translation depends on ---- */
 
 static unsigned key_of(const struct engine_cpu *c)
@@ -207,8 +213,39 @@ static bool still_good(struct bt_cpu *b, const struct bt_block *blk)
 {
 	attn_sync(&b->cpu);
 	key_update(b);
-	return b->key == blk->key && !atomic_load_explicit(&blk->stale, memory_order_relaxed) &&
+	return b->key == (blk->key & ~(unsigned)BT_KEY_NARROW) && !atomic_load_explicit(&blk->stale, memory_order_relaxed) &&
 	       !interp_must_leave(&b->cpu);
+}
+
+/* A check for many accesses has failed at c->rip: on to a block that checks one by one. */
+static void *narrow(struct bt_cpu *b, const struct bt_block *blk, const struct bt_site *s)
+{
+	struct bt_vm *v = bt_vm(b->cpu.vm);
+	uint64_t gpa = blk->gpa + s->off, va = blk->va + s->off;
+	const unsigned key = blk->key | BT_KEY_NARROW, span = span_at(gpa);
+	struct bt_block *n;
+
+	if (!still_good(b, blk))
+		return NULL;
+	n = bt_lookup(v, gpa, va, key);
+	if (!n) {
+		if (bt_cache_low(v))
+			return NULL;
+		code_page_mark(&b->cpu, gpa, span);
+		pthread_mutex_lock(&v->lock);
+		n = bt_lookup(v, gpa, va, key);
+		if (!n)
+			n = bt_translate(b, va, gpa, 0, key, span);
+		pthread_mutex_unlock(&v->lock);
+	}
+	if (!n)
+		return NULL;
+	if (unlikely(v->check)) {
+		bt_check_at(b, va);
+		bt_check_open(b, n, va);
+	}
+	b->regs_want = 0;
+	return n->code;
 }
 
 void *bt_c_mem(struct bt_cpu *b, uint64_t lin, uint32_t site)
@@ -223,9 +260,17 @@ void *bt_c_mem(struct bt_cpu *b, uint64_t lin, uint32_t site)
 		b->regs_want = s->regs;
 		return v->rx + s->retry;
 	}
+	if (s->string)
+		return bt_c_call(b, 0, s->resume);
 	b->nexit[BT_EXIT_MEM]++;
 	attn_sync(c);
 	c->rip = blk->va + s->off;
+	if (s->wide) {
+		void *code = narrow(b, blk, s);
+
+		if (code)
+			return code;
+	}
 	if (unlikely(v->check))
 		bt_check_at(b, c->rip);
 	interp_one(c);
@@ -256,7 +301,7 @@ void *bt_c_call(struct bt_cpu *b, uint64_t unused, uint32_t call)
 		bt_check_at(b, op_rip(c, k->op));
 	if (!k->op[0].fn(c, k->op))
 		return next(b, NULL);
-	if (still_good(b, k->block)) {
+	if (k->resume && still_good(b, k->block)) {
 		if (unlikely(v->check))
 			bt_check_open(b, k->block, k->block->va + k->op[0].next_off);
 		return v->rx + k->resume;
@@ -341,7 +386,7 @@ static bool translate(struct bt_cpu *b, uint64_t gpa, uint64_t gpa2)
 {
 	struct engine_cpu *c = &b->cpu;
 	struct bt_vm *v = bt_vm(c->vm);
-	unsigned span = (unsigned)min_u64(SPAN, MEM_PAGE - (gpa & 0xfff));
+	unsigned span = span_at(gpa);
 	uint64_t va = c->rip;
 	uint32_t gens = code_gens(c->vm, gpa, gpa2);
 	struct bt_block *blk = NULL;

@@ -9,7 +9,7 @@
 #define GPR(n) (CPU(cpu.s.gpr) + 8u * (unsigned)(n))
 #define TLB(mmu, column) (CPU(cpu.tlb) + (mmu) * sizeof(struct tlb) + offsetof(struct tlb, column))
 
-enum { MAX_COLD = 4 * BT_BLOCK_INSNS, LOOKAHEAD = 12 };
+enum { MAX_COLD = 4 * BT_BLOCK_INSNS, LOOKAHEAD = 12, MAX_PLAN = 2 * BT_BLOCK_INSNS, MAX_FACTS = BT_FACTS };
 
 /* An instruction's memory operand as the guest means it */
 struct gea {
@@ -26,6 +26,26 @@ struct insn {
 	uint16_t off; /* in the block */
 	uint16_t live; /* flags wanted behind it */
 	uint8_t regs;  /* BT_REGS_* that it or one behind it uses */
+};
+
+/* See translate_mem.c. */
+struct value {
+	uint16_t id;
+	int32_t delta;
+};
+
+struct planned {
+	uint8_t insn, size;
+	bool write;
+	uint16_t id;
+	int32_t off;
+};
+
+struct fact {
+	uint16_t id;
+	uint8_t slot; /* of bt_cpu.fact */
+	bool write;
+	int32_t lo, hi;
 };
 
 enum cold_kind { COLD_MEM, COLD_LINK, COLD_LEAVE, COLD_IND, COLD_REGS, COLD_CROSS };
@@ -59,7 +79,16 @@ struct tr {
 	uint8_t regs;  /* BT_REGS_* that are loaded */
 	bool done;     /* the block has ended */
 	bool failed;   /* no room in one of the tables */
-	uint8_t *retry; /* where to try the current instruction again */
+	/* Where to try the current instruction again: behind what spares the flags. NULL: check() sets it. */
+	uint8_t *retry;
+	struct value value[16]; /* of the general registers */
+	uint16_t last_value;
+	struct fact fact[MAX_FACTS];
+	uint8_t nfacts, next_fact;
+	int r10;       /* the fact whose addend is in R10, -1: none */
+	bool r10_kept; /* the current instruction does not touch R10, or has put one there */
+	struct planned *plan;
+	unsigned nplan;
 	struct cold *cold;
 	unsigned ncold;
 };
@@ -141,18 +170,6 @@ void flags_spare(struct tr *t);
 
 static const struct gea at_top = {.base = RSP, .index = -1}, at_push = {.base = RSP, .index = -1, .disp = -8};
 
-struct gea gea_of(const struct tr *t, const struct x86_insn *i);
-/* R11 = linear address. R9 may be lost. */
-void emit_ea(struct tr *t, const struct gea *g);
-/* Slow code for the current instruction, reached from the displacement at from. */
-struct cold *slow(struct tr *t, uint8_t *from, unsigned size, bool write);
-/* All slow paths of the current instruction from number since on come back here. */
-void slow_resume(struct tr *t, unsigned since);
-/*
- * Checks an access of the current instruction; the flags must be spared already. Returns the operand to
- * use, which may involve R10 or R11; R9 is free from then on. align: bits of the address that must be 0.
- */
-struct mem_op check(struct tr *t, const struct gea *g, unsigned size, bool write, unsigned align);
 /* The current instruction with another ModRM.reg and memory operand. */
 void emit_with_mem(struct tr *t, const struct x86_insn *i, unsigned reg, const struct mem_op *m);
 
@@ -165,11 +182,32 @@ void leave_to(struct tr *t, uint64_t target, unsigned live);
 /* To the address in R11. Flags are in cpu.fl. rsp: what the instruction has added to RSP. */
 void leave_indirect(struct tr *t, int rsp);
 
+/* The current instruction as bt_c_call() executes it: index in bt_vm.calls. flags: BIND_* */
+uint32_t call_new(struct tr *t, unsigned *flags);
 /* Executes the current instruction by interp's function. */
 bool call_interp(struct tr *t);
 /* The guest's own instruction, with registers only, or with a checked memory operand */
 void copy_regs(struct tr *t);
 void copy_mem(struct tr *t);
+
+/* ---- translate_mem.c ---- */
+struct gea gea_of(const struct tr *t, const struct x86_insn *i);
+/* R11 = linear address. R9 may be lost. */
+void emit_ea(struct tr *t, const struct gea *g);
+uint32_t site_new(struct tr *t, unsigned size, bool write);
+/* Slow code for the current instruction, reached from the displacement at from. */
+struct cold *slow(struct tr *t, uint8_t *from, unsigned size, bool write);
+/* All slow paths of the current instruction from number since on come back here. */
+void slow_resume(struct tr *t, unsigned since);
+/*
+ * Checks an access of the current instruction. Spares the flags if it must, unless t->retry is set: then
+ * the caller has done so. An instruction with two checks sets it, as both begin again there. Returns the operand to
+ * use, which may involve R10 or R11; R9 is free from then on. align: bits of the address that must be 0.
+ */
+struct mem_op check(struct tr *t, const struct gea *g, unsigned size, bool write, unsigned align);
+void facts_plan(struct tr *t);   /* before the first instruction */
+void facts_step(struct tr *t);   /* behind each */
+void facts_forget(struct tr *t); /* C has run */
 
 /* ---- translate_fpu.c ---- */
 unsigned regs_used(const struct x86_insn *i); /* BT_REGS_* */
@@ -179,5 +217,8 @@ rule_fn rule_vec, rule_mxcsr, rule_mmx, rule_x87, rule_fwait;
 rule_fn rule_cli, rule_sti, rule_pushf, rule_swapgs, rule_rdtsc, rule_serialize;
 /* Behind the instruction that follows STI. */
 void after_sti(struct tr *t);
+
+/* ---- translate_string.c ---- */
+rule_fn rule_string;
 
 #endif

@@ -69,7 +69,7 @@ void save_flags(struct emit *e)
 void fetch_flags(struct emit *e)
 {
 	emit_op_r(e, true, OP_MOV_STORE, RAX, R9);
-	emit_op_gs(e, false, OP_MOV_LOAD, RAX, CPU(cpu.fl));
+	emit_op_gs(e, false, 0x0fb7, RAX, CPU(cpu.fl)); /* movzx: no more than was stored, which may be just now */
 	E(e, 0x04, 0x7f, 0x9e); /* add al, 7f: OF; sahf: the others */
 	emit_op_r(e, true, OP_MOV_STORE, R9, RAX);
 }
@@ -178,176 +178,7 @@ static bool high_byte(const struct x86_insn *i)
 	       i->op != X86_OP_MOVSX && i->op != X86_OP_CRC32;
 }
 
-/* ---- memory ---- */
-
-struct gea gea_of(const struct tr *t, const struct x86_insn *i)
-{
-	struct gea g = {.base = i->base, .index = i->index, .scale = i->scale, .disp = i->disp,
-		.seg = i->seg >= X86_FS ? i->seg : 0, .ad32 = i->adsize == 4};
-
-	if (i->base == X86_BASE_RIP) {
-		g.base = -1;
-		g.disp += (int64_t)next_va(t);
-	}
-	if (g.ad32 && g.base < 0 && g.index < 0) {
-		g.disp = (uint32_t)g.disp;
-		g.ad32 = false;
-	}
-	return g;
-}
-
-/* A register plus a constant: needs no instruction of its own */
-static bool gea_simple(const struct gea *g)
-{
-	return g->base >= 0 && !is_scratch(g->base) && g->index < 0 && !g->seg && !g->ad32 &&
-	       fits32(g->disp + 128);
-}
-
-/* R11 = linear address. R9 may be lost. */
-void emit_ea(struct tr *t, const struct gea *g)
-{
-	struct mem_op m = {.base = g->base, .index = g->index, .scale = g->scale, .disp = (int32_t)g->disp};
-	struct emit *e = &t->e;
-
-	if (g->base < 0 && g->index < 0) {
-		if (!g->seg) {
-			emit_imm(e, R11, (uint64_t)g->disp);
-			return;
-		}
-		emit_op_gs(e, true, OP_MOV_LOAD, R11, CPU(cpu.s.seg) + g->seg * sizeof(struct x86_seg) +
-			offsetof(struct x86_seg, base));
-		if (fits32(g->disp)) {
-			m = (struct mem_op){.base = R11, .index = -1, .disp = (int32_t)g->disp};
-			if (m.disp)
-				emit_op_m(e, true, OP_LEA, R11, &m);
-		} else {
-			emit_imm(e, R9, (uint64_t)g->disp);
-			m = (struct mem_op){.base = R11, .index = R9};
-			emit_op_m(e, true, OP_LEA, R11, &m);
-		}
-		return;
-	}
-	if (is_scratch(g->base)) {
-		load_gpr(t, R11, (unsigned)g->base);
-		m.base = R11;
-	}
-	if (is_scratch(g->index)) {
-		load_gpr(t, R9, (unsigned)g->index);
-		m.index = R9;
-	}
-	emit_op_m(e, !g->ad32, OP_LEA, R11, &m);
-	if (g->seg) {
-		emit_op_gs(e, true, OP_MOV_LOAD, R9, CPU(cpu.s.seg) + g->seg * sizeof(struct x86_seg) +
-			offsetof(struct x86_seg, base));
-		m = (struct mem_op){.base = R11, .index = R9};
-		emit_op_m(e, true, OP_LEA, R11, &m);
-	}
-}
-
-static uint32_t site_new(struct tr *t, unsigned size, bool write)
-{
-	uint32_t k = t->v->nsites++;
-
-	t->v->sites[k] = (struct bt_site){.block = (uint32_t)(t->blk - t->v->blocks), .off = t->now->off,
-		.len = t->now->i.len, .size = (uint8_t)size, .write = write, .regs = t->regs & t->now->regs,
-		.retry = offset_of(t, t->retry)};
-	return k;
-}
-
-/* Slow code for the current instruction, reached from the displacement at from. */
-struct cold *slow(struct tr *t, uint8_t *from, unsigned size, bool write)
-{
-	struct cold *c = cold_new(t, COLD_MEM, from);
-
-	if (t->checked == t->now)
-		size = 0;
-	else if (size)
-		t->checked = t->now;
-	c->index = site_new(t, size, write);
-	return c;
-}
-
-/* All slow paths of the current instruction go on here. fl: it has left flags in EFLAGS that are wanted. */
-void slow_resume(struct tr *t, unsigned since)
-{
-	for (unsigned k = since; k < t->ncold; k++)
-		if (t->cold[k].kind == COLD_MEM && !t->cold[k].resume) {
-			t->cold[k].resume = t->e.p;
-			t->cold[k].fl_mem = !t->fl_mem && t->now->live;
-		}
-}
-
-/*
- * Checks an access of the current instruction; the flags must be spared already. Returns the operand to
- * use, which may involve R10 or R11; R9 is free from then on. align: bits of the address that must be 0.
- */
-struct mem_op check(struct tr *t, const struct gea *g, unsigned size, bool write, unsigned align)
-{
-	const size_t tag = write ? TLB(t->mmu, wtag) : TLB(t->mmu, rtag), addend = TLB(t->mmu, addend);
-	struct emit *e = &t->e;
-	struct mem_op m;
-	struct cold *c;
-	bool simple = !g->ready && gea_simple(g);
-
-	if (!g->ready && g->base < 0 && g->index < 0 && !g->seg && (g->disp & 0xfff) + (int64_t)size <= 0x1000 &&
-		fits32(g->disp) && !(g->disp & align)) {
-		/* a constant: so is its place in the TLB */
-		size_t k = 8 * tlb_index((uint64_t)g->disp);
-
-		emit_imm(e, R9, (uint64_t)g->disp >> 12);
-		emit_op_gs(e, true, OP_CMP, R9, tag + k);
-		c = slow(t, emit_jcc(e, CC_NE), size, write);
-		c->ea = *g;
-		emit_op_gs(e, true, OP_MOV_LOAD, R10, addend + k);
-		return (struct mem_op){.base = R10, .index = -1, .disp = (int32_t)g->disp};
-	}
-	if (simple) {
-		m = (struct mem_op){.base = g->base, .index = -1, .disp = (int32_t)g->disp};
-		if (align) {
-			emit_op_m(e, false, OP_LEA, R9, &m);
-			E(e, 0x41, 0xf6, 0xc1, align); /* test r9b, align */
-			c = slow(t, emit_jcc(e, CC_NE), 0, write);
-			c->ea = *g;
-		}
-		if (m.disp) {
-			emit_op_m(e, false, OP_LEA, R10, &m);
-			E(e, 0xc4, 0x43, 0x7b, 0xf0, 0xd2, 0x0c); /* rorx r10d, r10d, 12 */
-		} else {
-			E(e, 0xc4, g->base >= 8 ? 0x43 : 0x63, 0x7b, 0xf0, 0xd0 | (g->base & 7), 0x0c);
-		}
-		m.disp += (int32_t)size - 1;
-		if (m.disp)
-			emit_op_m(e, true, OP_LEA, R9, &m);
-		else
-			emit_op_r(e, true, OP_MOV_STORE, (unsigned)g->base, R9);
-	} else {
-		if (!g->ready)
-			emit_ea(t, g);
-		m = (struct mem_op){.base = R11, .index = -1, .disp = (int32_t)size - 1};
-		if (align) {
-			E(e, 0x41, 0xf6, 0xc3, align); /* test r11b, align */
-			c = slow(t, emit_jcc(e, CC_NE), 0, write);
-			c->in_r11 = true;
-		}
-		E(e, 0xc4, 0x43, 0x7b, 0xf0, 0xd3, 0x0c); /* rorx r10d, r11d, 12 */
-		if (m.disp)
-			emit_op_m(e, true, OP_LEA, R9, &m);
-		else
-			emit_op_r(e, true, OP_MOV_STORE, R11, R9);
-	}
-	E(e, 0x45, 0x0f, 0xb6, 0xd2); /* movzx r10d, r10b */
-	E(e, 0x49, 0xc1, 0xe9, 0x0c); /* shr r9, 12 */
-	emit_op_gs8(e, true, OP_CMP, R9, R10, tag);
-	c = slow(t, emit_jcc(e, CC_NE), size, write);
-	c->in_r11 = !simple;
-	c->ea = *g;
-	if (simple) {
-		emit_op_gs8(e, true, OP_MOV_LOAD, R10, R10, addend);
-		return (struct mem_op){.base = g->base, .index = R10, .disp = (int32_t)g->disp};
-	}
-	emit_op_gs8(e, true, 0x03, R11, R10, addend); /* add r11, addend */
-	return (struct mem_op){.base = R11, .index = -1};
-}
+/* ---- memory: see translate_mem.c ---- */
 
 /* The current instruction with another ModRM.reg and memory operand. */
 void emit_with_mem(struct tr *t, const struct x86_insn *i, unsigned reg, const struct mem_op *m)
@@ -480,13 +311,11 @@ void leave_indirect(struct tr *t, int rsp)
 
 /* ---- instructions ---- */
 
-/* Executes the current instruction by interp's function. False: no room. */
-bool call_interp(struct tr *t)
+uint32_t call_new(struct tr *t, unsigned *bound)
 {
 	static const struct x86_insn undefined = {.op = X86_OP_UD};
 	const struct x86_insn *i = &t->now->i;
 	struct bt_call *k = bt_arena_take(t->v, sizeof *k);
-	struct emit *e = &t->e;
 	unsigned flags;
 
 	memset(k, 0, sizeof *k);
@@ -515,12 +344,24 @@ bool call_interp(struct tr *t)
 	op_bind_stop(&k->op[1]);
 	k->block = t->blk;
 	k->op_kind = i->op;
-	flags_spare(t);
 	t->v->calls[t->v->ncalls] = k;
-	emit_imm(e, R10, t->v->ncalls++);
+	*bound = flags;
+	return t->v->ncalls++;
+}
+
+/* Executes the current instruction by interp's function. False: no room. */
+bool call_interp(struct tr *t)
+{
+	struct emit *e = &t->e;
+	unsigned flags;
+	uint32_t call = call_new(t, &flags);
+
+	flags_spare(t);
+	emit_imm(e, R10, call);
 	emit_jmp_to(e, t->v->glue_call);
-	k->resume = offset_of(t, e->p);
+	t->v->calls[call]->resume = offset_of(t, e->p);
 	t->fl_mem = true; /* whatever it did to the flags is there */
+	facts_forget(t);
 	t->regs = 0;
 	if (flags & BIND_ENDS)
 		t->done = true;
@@ -550,6 +391,7 @@ void copy_regs(struct tr *t)
 			store_gpr(t, R9 + k, R9 + k);
 	if (flags_written(i))
 		t->fl_mem = false;
+	t->r10_kept = !(m & 2);
 }
 
 void copy_mem(struct tr *t)
@@ -586,8 +428,6 @@ void copy_mem(struct tr *t)
 	}
 	if (i->attr & X86_A_ALIGN || i->op == X86_OP_CMPXCHG8B)
 		align = i->op == X86_OP_CMPXCHG8B ? (size == 16 ? 15 : 0) : size - 1;
-	flags_spare(t);
-	t->retry = t->e.p;
 	op = check(t, &g, size, write, align);
 	if (needs_flags(t->now))
 		flags_to_host(t);
@@ -670,7 +510,7 @@ static void rule_copy(struct tr *t)
 
 static void rule_nop(struct tr *t)
 {
-	(void)t;
+	t->r10_kept = true;
 }
 
 static void rule_lea(struct tr *t)
@@ -738,8 +578,6 @@ static void rule_push(struct tr *t)
 		m = check(t, &at_push, 8, true, 0);
 		emit_op_m(e, true, OP_MOV_STORE, R11, &m);
 	} else {
-		flags_spare(t);
-		t->retry = e->p;
 		m = check(t, &at_push, 8, true, 0);
 		if (i->form == X86_F_I) {
 			emit_op_m(e, true, 0xc7, 0, &m);
@@ -767,8 +605,6 @@ static void rule_pop(struct tr *t)
 		call_interp(t);
 		return;
 	}
-	flags_spare(t);
-	t->retry = e->p;
 	m = check(t, &at_top, 8, false, 0);
 	if (is_scratch((int)reg)) {
 		emit_op_m(e, true, OP_MOV_LOAD, R9, &m);
@@ -791,8 +627,6 @@ static void rule_leave(struct tr *t)
 		call_interp(t);
 		return;
 	}
-	flags_spare(t);
-	t->retry = t->e.p;
 	m = check(t, &frame, 8, false, 0);
 	emit_op_m(&t->e, true, OP_LEA, RSP, &sp);
 	emit_op_m(&t->e, true, OP_MOV_LOAD, RBP, &m);
@@ -824,8 +658,6 @@ static void rule_call_near(struct tr *t)
 		call_interp(t);
 		return;
 	}
-	flags_spare(t);
-	t->retry = t->e.p;
 	push_return(t);
 	leave_to(t, target, t->now->live);
 	t->done = true;
@@ -854,6 +686,7 @@ static void rule_jcc(struct tr *t)
 		return;
 	}
 	flags_to_host(t);
+	t->r10_kept = true;
 	if (!same_page(target, t->va)) {
 		c = cold_new(t, COLD_CROSS, emit_jcc(e, i->cc));
 		c->va = target;
@@ -1077,7 +910,10 @@ static void emit_cold(struct tr *t)
 			emit_jmp_to(e, s->size ? t->v->glue_fill[t->mmu][s->write] : t->v->glue_mem);
 			if (!c->resume) /* a branch: goes where RIP says */
 				break;
-			s->resume = offset_of(t, e->p);
+			if (s->string)
+				t->v->calls[s->resume]->resume = offset_of(t, e->p);
+			else
+				s->resume = offset_of(t, e->p);
 			if (c->fl_mem)
 				fetch_flags(e);
 			emit_jmp_to(e, c->resume);
@@ -1125,11 +961,12 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint6
 	uint8_t copy[BT_BLOCK_INSNS * 15];
 	struct insn in[BT_BLOCK_INSNS];
 	struct cold cold[MAX_COLD];
+	struct planned plan[MAX_PLAN];
 	uint32_t sites = v->nsites, links = v->nlinks, calls = v->ncalls;
 	uint64_t began = now_ns();
 	bool sti = false;
 	struct tr *t = &(struct tr){.b = b, .v = v, .va = va, .key = key, .mmu = key & BT_KEY_MMU, .in = in,
-		.cold = cold};
+		.cold = cold, .plan = plan};
 	struct bt_block *blk = &v->blocks[v->nblocks];
 	unsigned live;
 
@@ -1166,11 +1003,12 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint6
 		bt_mark_second(v, blk);
 		guard_second(t);
 	}
+	facts_plan(t);
 	for (unsigned k = 0; k < t->n && !t->done; k++) {
 		rule_fn *rule = rules[in[k].i.op];
 
 		t->now = &in[k];
-		t->retry = t->e.p;
+		t->retry = NULL;
 		if (!live_before(t->now))
 			t->fl_mem = false; /* dead: nowhere in particular */
 		if (sti && in[k].i.attr & X86_A_BRANCH)
@@ -1179,6 +1017,7 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint6
 			rule(t);
 		else
 			call_interp(t);
+		facts_step(t);
 		if (sti)
 			after_sti(t);
 		sti = in[k].i.op == X86_OP_STI;
@@ -1259,5 +1098,7 @@ static rule_fn *const rules[X86_OP_COUNT] = {
 	[X86_OP_MFENCE] = rule_copy,
 	[X86_OP_VEC] = rule_vec, [X86_OP_VZERO] = rule_vec, [X86_OP_MMX] = rule_mmx, [X86_OP_X87] = rule_x87,
 	[X86_OP_FWAIT] = rule_fwait, [X86_OP_LDMXCSR] = rule_mxcsr, [X86_OP_STMXCSR] = rule_mxcsr,
+	[X86_OP_MOVS] = rule_string, [X86_OP_STOS] = rule_string, [X86_OP_LODS] = rule_string,
+	[X86_OP_CMPS] = rule_string, [X86_OP_SCAS] = rule_string,
 	[X86_OP_MOVSEG_FROM] = rule_call, [X86_OP_XGETBV] = rule_call,
 };

@@ -52,6 +52,7 @@ static void regs_needed(struct tr *t)
 		c->index = kinds[k];
 		c->resume = t->e.p;
 		t->regs |= kinds[k];
+		t->r10 = -1; /* what loads them may want it */
 	}
 }
 
