@@ -113,6 +113,9 @@ struct bt_cpu {
 	uint8_t fill_read_only;
 	struct block *guard;  /* stands for the running block where mem.c looks for stores into it */
 	struct bt_check *check;
+	unsigned exits_quiet; /* hostile.c: since the last time */
+	bool shake;
+	uint64_t random;
 	uint64_t nexit[8];
 	uint64_t nsens[X86_OP_COUNT]; /* sensitive instructions executed, by kind */
 };
@@ -134,6 +137,7 @@ struct bt_vm {
 	_Atomic uint64_t flush_gen;
 	_Atomic bool flushing;
 	unsigned hot;      /* executions after which a block is translated */
+	unsigned hostile;  /* 0: not (hostile.c) */
 	bool verify;       /* look at everything that is emitted (verify.c) */
 	bool check;        /* compare with interp (check.c); nothing is linked, nothing in the jump cache */
 	bool adx;          /* the host has ADCX, ADOX */
@@ -145,6 +149,7 @@ struct bt_vm {
 	uint8_t *glue_vec, *glue_x87;
 
 	/* statistics */
+	uint64_t nverified, nviolations, ns_verify;
 	uint64_t ntranslated, ninsns_guest, nbytes_guest, nbytes_host, ns_translate, nflushes, nstale;
 };
 
@@ -195,6 +200,23 @@ void *bt_arena_take(struct bt_vm *v, size_t n);
  */
 struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint64_t gpa2, unsigned key,
 	unsigned span);
+
+/* ---- hostile.c ---- */
+void bt_options(struct bt_vm *v);        /* what the environment says */
+void bt_hostile_exit(struct bt_cpu *b);  /* at each exit to C, if v->hostile */
+void bt_shake(struct bt_cpu *b);         /* outside of translated code, if b->shake */
+
+/* ---- verify.c ---- */
+struct bt_violation {
+	const char *why;
+	size_t off; /* of the instruction, from the start of the code */
+};
+/*
+ * May the code from..to (writable mapping) of a block of MMU mode mmu be run? entries: offsets in the cache where it is
+ * entered from outside but for its start; 0: none.
+ */
+bool bt_verify(const struct bt_vm *v, const uint8_t *from, const uint8_t *to, unsigned mmu, const uint32_t *entries,
+	unsigned nentries, struct bt_violation *out);
 
 /* ---- glue.c ---- */
 void bt_glue(struct bt_vm *v, struct emit *e);

@@ -197,6 +197,8 @@ static void *next(struct bt_cpu *b, struct bt_block **found)
 		bt_check_gone(b, false);
 		return NULL;
 	}
+	if (unlikely(bt_vm(c->vm)->hostile))
+		bt_hostile_exit(b);
 	if (interp_must_leave(c))
 		return NULL;
 	poll_reset(c);
@@ -257,6 +259,8 @@ void *bt_c_mem(struct bt_cpu *b, uint64_t lin, uint32_t site)
 
 	if (s->size && (lin & 0xfff) + s->size <= 0x1000 && mem_fill(c, lin, s->write ? X86_WRITE : X86_READ)) {
 		b->nexit[BT_EXIT_FILL]++;
+		if (unlikely(v->hostile))
+			bt_hostile_exit(b);
 		b->regs_want = s->regs;
 		return v->rx + s->retry;
 	}
@@ -466,6 +470,8 @@ static void loop(struct bt_cpu *b)
 			continue;
 		come_in(b);
 		poll_reset(c);
+		if (unlikely(b->shake))
+			bt_shake(b);
 		blk = find(b);
 		if (blk) {
 			if (unlikely(v->check))
@@ -562,9 +568,7 @@ int bt_vm_new(struct engine_vm **out, struct mem *mem, const struct x86_cpuid *c
 	}
 	__get_cpuid_count(7, 0, &a, &b7, &c7, &d);
 	bt_vm(vm)->adx = b7 & bit_ADX;
-	bt_vm(vm)->hot = BT_HOT;
-	if (getenv("HUSK_BT_HOT"))
-		bt_vm(vm)->hot = (unsigned)atoi(getenv("HUSK_BT_HOT"));
+	bt_options(bt_vm(vm));
 	vm->hooks = &hooks;
 	*out = vm;
 	return 0;
@@ -630,6 +634,9 @@ size_t bt_stats(struct engine_vm *vm, char *buf, size_t len)
 		if (sum)
 			ADD("sensitive.%s %llu\n", x86_op_name((enum x86_op)op), (unsigned long long)sum);
 	}
+	if (v->nverified)
+		ADD("verify.blocks %llu\nverify.ns %llu\nverify.violations %llu\n", (unsigned long long)v->nverified,
+			(unsigned long long)v->ns_verify, (unsigned long long)v->nviolations);
 #undef ADD
 	return n < len ? n : len ? len - 1 : 0;
 }

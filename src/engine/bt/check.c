@@ -23,6 +23,8 @@
  * place, further than the translator does, only when they differ. They may also differ where the manual leaves
  * them undefined: silicon often lets them be what they were before a MUL, DIV or BT, and that differs.
  *
+ * The translator does not keep the x87 pointers (FIP, FDP, FOP); what stores them ends the trace.
+ *
  * One vCPU only: another one could change memory between the two executions.
  */
 #include <assert.h>
@@ -101,6 +103,8 @@ bool bt_check_ends(const struct x86_insn *i)
 		return false;
 	if (i->op >= X86_OP_MOVS && i->op <= X86_OP_SCAS)
 		return i->pfx & (X86_PFX_F2 | X86_PFX_F3);
+	if (i->op == X86_OP_X87 && i->is_mem && (i->opcode == 0xd9 || i->opcode == 0xdd) && (i->modrm >> 3 & 7) == 6)
+		return true; /* FNSTENV, FNSAVE: the pointers */
 	switch (i->op) {
 	case X86_OP_ENTER: case X86_OP_LEAVE: case X86_OP_JCC: case X86_OP_JMP: case X86_OP_JMPIND:
 	case X86_OP_CALL: case X86_OP_CALLIND: case X86_OP_RET: case X86_OP_LOOP: case X86_OP_LOOPE:
@@ -548,6 +552,9 @@ static void compare_end(struct bt_cpu *b, uint64_t rip)
 	unsigned mmu = c->mmu;
 
 	compare_point(b, want, rip, true);
+	k->after.fpu.fip = c->s.fpu.fip;
+	k->after.fpu.fdp = c->s.fpu.fdp;
+	k->after.fpu.fop = c->s.fpu.fop;
 	if (memcmp((const uint8_t *)&k->after + rest, (const uint8_t *)&c->s + rest, sizeof c->s - rest))
 		mismatch(b, "state", want, rip, true);
 	for (unsigned n = 0; n < k->npages; n++)
@@ -704,6 +711,7 @@ static int check_vm_new(struct engine_vm **out, struct mem *mem, const struct x8
 		return rc;
 	bt_vm(*out)->check = true;
 	bt_vm(*out)->hot = 1;
+	bt_vm(*out)->verify = true;
 	return 0;
 }
 

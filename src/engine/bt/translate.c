@@ -36,6 +36,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "engine/bt/translate-int.h"
 
 struct cold *cold_new(struct tr *t, enum cold_kind kind, uint8_t *from)
@@ -953,6 +954,40 @@ static void guard_second(struct tr *t)
 	c->va = t->va;
 }
 
+/* Is what has been emitted from start on fit to be run? sites, calls: the first of this block */
+static bool verified(struct tr *t, const uint8_t *start, uint32_t sites, uint32_t calls)
+{
+	enum { ENTRIES = 3 * MAX_COLD };
+	static struct log_rate rate;
+	uint32_t entries[ENTRIES];
+	struct bt_vm *v = t->v;
+	struct bt_violation bad;
+	uint64_t began = now_ns();
+	unsigned n = 0;
+	bool ok;
+
+	for (; sites < v->nsites && n + 2 <= ENTRIES; sites++) {
+		entries[n++] = v->sites[sites].retry;
+		entries[n++] = v->sites[sites].resume;
+	}
+	for (; calls < v->ncalls && n < ENTRIES; calls++)
+		entries[n++] = v->calls[calls]->resume;
+	ok = bt_verify(v, start, t->e.p, t->mmu, entries, n, &bad);
+	v->nverified++;
+	v->ns_verify += now_ns() - began;
+	if (ok)
+		return true;
+	v->nviolations++;
+	if (log_rate_ok(&rate)) {
+		const uint8_t *p = start + bad.off;
+
+		log_err("bt: the block at %llx must not be run: %s, at +%zx of %zx: %02x %02x %02x %02x %02x %02x %02x %02x",
+			(unsigned long long)t->va, bad.why, bad.off, (size_t)(t->e.p - start), p[0], p[1], p[2], p[3],
+			p[4], p[5], p[6], p[7]);
+	}
+	return false;
+}
+
 struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint64_t gpa2, unsigned key,
 	unsigned span)
 {
@@ -968,6 +1003,7 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint6
 	struct tr *t = &(struct tr){.b = b, .v = v, .va = va, .key = key, .mmu = key & BT_KEY_MMU, .in = in,
 		.cold = cold, .plan = plan};
 	struct bt_block *blk = &v->blocks[v->nblocks];
+	const uint8_t *start;
 	unsigned live;
 
 	memcpy(copy, host + (gpa & 0xfff), span);
@@ -991,7 +1027,8 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint6
 	/* Indirect entry; the direct one is aligned, as its NOP is to be replaced by one store. */
 	t->now = &in[0];
 	live = live_before(&in[0]);
-	blk->code = t->e.p - v->rw + v->rx;
+	start = t->e.p;
+	blk->code = start - v->rw + v->rx;
 	if (live) {
 		fetch_flags(&t->e);
 		while ((uintptr_t)t->e.p & 15)
@@ -1043,7 +1080,7 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint6
 	blk->check_exit = t->e.p - v->rw + v->rx;
 	emit_imm(&t->e, R11, va);
 	emit_jmp_to(&t->e, v->glue_leave);
-	if (t->e.full || t->failed) {
+	if (t->e.full || t->failed || (v->verify && !verified(t, start, sites, calls))) {
 		blk->stale = true; /* if a mark points to it */
 		v->nblocks += gpa2 ? 2 : 0;
 		v->nsites = sites;
