@@ -227,7 +227,7 @@ void fuzz_next(struct fuzzer *f)
 		tame(f, f->page[0] + at, n);
 	code = f->page[0] + at + n;
 	if (CHANCE(80) && at + n < 2 * NPAGE - 8)
-		memset(code, CHANCE(50) ? 0xcc : 0xf4, 4);
+		memset(code, 0xcc, 4); /* not HLT: behind OUT it is the debug exit port */
 	/* the first two pages of the box are where the code is, one after the other */
 	f->pt[0] = (ulong)f->page[0] | (CHANCE(95) ? PTE_P : 0) | PTE_W | PTE_U;
 	f->pt[1] = (ulong)f->page[0] + NPAGE;
