@@ -733,11 +733,21 @@ unsigned mem_fetch(struct engine_cpu *c, uint64_t lin, uint8_t *buf)
 
 	check_canonical(c, lin, X86_CS);
 	p = translate(c, lin, X86_FETCH, false);
+	if (p.host) {
+		/* a quadword at a time: a store to one is seen whole or not at all (AMD APM Vol. 2, 7.6.1) */
+		unsigned off = (unsigned)(lin & 7);
+		const uint64_t *from = (const uint64_t *)(const void *)(p.host - off);
+		uint64_t words[3];
+
+		for (unsigned i = 0; 8 * i < off + n; i++)
+			words[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+		memcpy(buf, (const uint8_t *)words + off, n);
+		return n;
+	}
 	for (unsigned i = 0; i < n; i++) {
 		struct place b = p;
 
 		b.gpa += i;
-		b.host = b.host ? b.host + i : NULL;
 		buf[i] = (uint8_t)host_read(c, &b, 1);
 	}
 	return n;
