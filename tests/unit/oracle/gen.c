@@ -468,10 +468,18 @@ static void arrange_values(struct oracle_case *c, struct x86_insn *i, uint64_t v
 		poke(c, gpr[X86_RSP], &v, 8);
 		break;
 	}
+	case X86_OP_X87:
+		if (i->opcode == 0xd9 && i->is_mem && (i->modrm >> 3 & 7) == 5) { /* FLDCW */
+			uint16_t v = (uint16_t)(rnd() | (chance(80) ? 0x3f : 0));
+
+			poke(c, va, &v, 2);
+		}
+		break;
 	case X86_OP_LDMXCSR: {
 		/* good, or bad; but AMD has a bit 17 */
 		uint32_t v = (uint32_t)rnd() & (chance(70) ? 0xffff : 0xfffdffff);
 
+		v |= chance(60) ? 0x1f80 : 0; /* all masked: else FP code behind it is another path in bt */
 		poke(c, va, &v, 4);
 		break;
 	}
