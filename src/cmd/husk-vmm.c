@@ -301,6 +301,7 @@ int main(int argc, char **argv)
 			    c.append[0] ? " " : "") < (int)sizeof append)
 			c.append = append;
 	}
+	c.mapped = true;
 	if (map_file("the kernel", kernel_fd, &c.kernel, &c.kernel_len, &e) ||
 		(initrd_fd >= 0 && map_file("the initrd", initrd_fd, &c.initrd, &c.initrd_len, &e)))
 		return fail(c.control_fd, &e);

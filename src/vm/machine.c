@@ -961,6 +961,12 @@ int machine_boot(struct machine *m, const char **note, struct err *e)
 	}
 	x86_reset(&m->entry, 0);
 	rc = boot_load(&b, &m->mem, &m->entry, &r, e);
+	/* A reset will read the files again; until then nobody does. */
+	if (c->mapped) {
+		madvise((void *)(uintptr_t)c->kernel, c->kernel_len, MADV_DONTNEED);
+		if (c->initrd)
+			madvise((void *)(uintptr_t)c->initrd, c->initrd_len, MADV_DONTNEED);
+	}
 	if (rc)
 		return rc;
 	snprintf(m->boot_note, sizeof m->boot_note, "%s", r.note);

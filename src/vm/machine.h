@@ -23,6 +23,7 @@ struct machine_config {
 	size_t kernel_len;
 	const uint8_t *initrd; /* NULL: none */
 	size_t initrd_len;
+	bool mapped; /* both are private mappings of files, whose pages may be dropped */
 	const char *append;
 	bool no_reboot, testdev;
 	int control_fd; /* -1: none */

@@ -570,6 +570,7 @@ int bt_vm_new(struct engine_vm **out, struct mem *mem, const struct x86_cpuid *c
 	bt_vm(vm)->adx = b7 & bit_ADX;
 	bt_options(bt_vm(vm));
 	vm->hooks = &hooks;
+	vm->arena_size = 4 << 20; /* cold code only */
 	*out = vm;
 	return 0;
 }

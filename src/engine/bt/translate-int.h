@@ -34,18 +34,24 @@ struct value {
 	int32_t delta;
 };
 
+/* A place in memory: what the values of base and index, the scale and the segment stand for, and a distance. */
+struct spot {
+	uint16_t base, index, seg; /* numbers of values; 0: none */
+	uint8_t scale;
+	int64_t off;
+};
+
 struct planned {
+	struct spot at;
 	uint8_t insn, size;
 	bool write;
-	uint16_t id;
-	int32_t off;
 };
 
 struct fact {
-	uint16_t id;
+	struct spot at; /* its first byte */
+	int64_t end;
 	uint8_t slot; /* of bt_cpu.fact */
 	bool write;
-	int32_t lo, hi;
 };
 
 enum cold_kind { COLD_MEM, COLD_LINK, COLD_LEAVE, COLD_IND, COLD_REGS, COLD_CROSS };
@@ -82,6 +88,7 @@ struct tr {
 	/* Where to try the current instruction again: behind what spares the flags. NULL: check() sets it. */
 	uint8_t *retry;
 	struct value value[16]; /* of the general registers */
+	struct value seg_value[X86_NSEG]; /* of the bases of FS and GS */
 	uint16_t last_value;
 	struct fact fact[MAX_FACTS];
 	uint8_t nfacts, next_fact;

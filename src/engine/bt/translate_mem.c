@@ -109,7 +109,15 @@ static struct value value_add(struct tr *t, struct value v, int64_t n)
 	return v;
 }
 
-/* What the registers hold behind instruction i. */
+static void values_reset(struct tr *t)
+{
+	for (unsigned k = 0; k < 16; k++)
+		t->value[k] = value_new(t);
+	for (unsigned k = X86_FS; k < X86_NSEG; k++)
+		t->seg_value[k] = value_new(t);
+}
+
+/* What the registers hold behind instruction i. What is not known to leave them alone may write segments, too. */
 static void value_step(struct tr *t, const struct x86_insn *i)
 {
 	struct value *v = t->value;
@@ -161,27 +169,56 @@ static void value_step(struct tr *t, const struct x86_insn *i)
 		break;
 	}
 	m = gprs_written(i);
+	if (m == ALL_GPRS) {
+		values_reset(t);
+		return;
+	}
 	for (unsigned k = 0; k < 16; k++)
 		if (m >> k & 1)
 			v[k] = value_new(t);
 }
 
-static void values_reset(struct tr *t)
-{
-	for (unsigned k = 0; k < 16; k++)
-		t->value[k] = value_new(t);
-}
-
 /* ---- the plan: what will be accessed at which value ---- */
 
-static void plan(struct tr *t, unsigned k, unsigned base, int64_t disp, unsigned size, bool write)
+/* False: an address that is not worth or not fit to be remembered. */
+static bool spot_of(const struct tr *t, const struct gea *g, struct spot *s)
 {
-	struct value v = t->value[base];
+	*s = (struct spot){.off = g->disp};
+	if (g->ready || g->ad32)
+		return false;
+	if (g->base >= 0) {
+		s->base = t->value[g->base].id;
+		s->off += t->value[g->base].delta;
+	}
+	if (g->index >= 0) {
+		s->index = t->value[g->index].id;
+		s->scale = g->scale;
+		s->off += (int64_t)t->value[g->index].delta << g->scale;
+	}
+	if (g->seg)
+		s->seg = t->seg_value[g->seg].id;
+	/* a constant may be any canonical address, everything else is near; a check moves disp by FACT_SPAN at most */
+	if ((s->base || s->index) && !(fits32(g->disp - 2 * FACT_SPAN) && fits32(g->disp + 2 * FACT_SPAN)))
+		return false;
+	return (s->base || s->index || s->seg) ? s->off >= INT32_MIN / 2 && s->off <= INT32_MAX / 2
+					       : x86_canonical((uint64_t)s->off);
+}
 
-	if (t->nplan == MAX_PLAN || is_scratch((int)base) || disp < -DELTA_MAX || disp > DELTA_MAX)
-		return;
-	t->plan[t->nplan++] = (struct planned){.insn = (uint8_t)k, .size = (uint8_t)size, .write = write,
-		.id = v.id, .off = v.delta + (int32_t)disp};
+static bool same_spot(const struct spot *a, const struct spot *b)
+{
+	return a->base == b->base && a->index == b->index && a->seg == b->seg && a->scale == b->scale;
+}
+
+static void plan(struct tr *t, unsigned k, const struct gea *g, unsigned size, bool write)
+{
+	struct planned *p = &t->plan[t->nplan];
+
+	if (t->nplan < MAX_PLAN && spot_of(t, g, &p->at)) {
+		p->insn = (uint8_t)k;
+		p->size = (uint8_t)size;
+		p->write = write;
+		t->nplan++;
+	}
 }
 
 void facts_plan(struct tr *t)
@@ -194,19 +231,23 @@ void facts_plan(struct tr *t)
 	for (unsigned k = 0; k < t->n; k++) {
 		const struct x86_insn *i = &t->in[k].i;
 
-		if (i->is_mem && i->memsize && i->memsize <= 32 && i->base >= 0 && i->base != X86_BASE_RIP &&
-			i->index < 0 && i->seg < X86_FS && i->adsize == 8 && i->op != X86_OP_LEA &&
-			i->op != X86_OP_NOP)
-			plan(t, k, (unsigned)i->base, i->disp, i->memsize, i->arm & X86_ACC_W);
+		static const struct gea frame = {.base = RBP, .index = -1};
+		struct gea g;
+
+		t->now = &t->in[k];
+		if (i->is_mem && i->memsize && i->memsize <= 32 && i->op != X86_OP_LEA && i->op != X86_OP_NOP) {
+			g = gea_of(t, i);
+			plan(t, k, &g, i->memsize, i->arm & X86_ACC_W);
+		}
 		switch (i->op) {
 		case X86_OP_PUSH: case X86_OP_PUSHF: case X86_OP_CALL: case X86_OP_CALLIND:
-			plan(t, k, RSP, -8, 8, true);
+			plan(t, k, &at_push, 8, true);
 			break;
 		case X86_OP_POP: case X86_OP_RET:
-			plan(t, k, RSP, 0, 8, false);
+			plan(t, k, &at_top, 8, false);
 			break;
 		case X86_OP_LEAVE:
-			plan(t, k, RBP, 0, 8, false);
+			plan(t, k, &frame, 8, false);
 			break;
 		}
 		value_step(t, i);
@@ -230,19 +271,20 @@ void facts_forget(struct tr *t)
 	t->r10 = -1;
 }
 
-static int fact_find(const struct tr *t, unsigned id, int32_t off, unsigned size, bool write)
+static int fact_find(const struct tr *t, const struct spot *s, unsigned size, bool write)
 {
 	for (unsigned k = 0; k < t->nfacts; k++) {
 		const struct fact *f = &t->fact[k];
 
-		if (f->id == id && off >= f->lo && off + (int32_t)size <= f->hi && (f->write || !write))
+		if (same_spot(&f->at, s) && s->off >= f->at.off && s->off + (int64_t)size <= f->end &&
+			(f->write || !write))
 			return (int)k;
 	}
 	return -1;
 }
 
-/* A fact for this access and what follows at the same value; NULL: nothing follows. */
-static struct fact *fact_new(struct tr *t, unsigned id, int32_t off, unsigned size, bool write)
+/* A fact for this access and what follows at the same place; NULL: nothing follows. */
+static struct fact *fact_new(struct tr *t, const struct spot *s, unsigned size, bool write)
 {
 	unsigned now = (unsigned)(t->now - t->in), more = 0;
 	struct fact *f;
@@ -250,19 +292,22 @@ static struct fact *fact_new(struct tr *t, unsigned id, int32_t off, unsigned si
 	if (t->key & BT_KEY_NARROW || t->next_fact == BT_FACTS || t->nfacts == MAX_FACTS)
 		return NULL;
 	f = &t->fact[t->nfacts];
-	*f = (struct fact){.id = (uint16_t)id, .lo = off, .hi = off + (int32_t)size, .write = write};
+	*f = (struct fact){.at = *s, .end = s->off + (int64_t)size, .write = write};
 	for (unsigned k = 0; k < t->nplan; k++) {
 		const struct planned *p = &t->plan[k];
-		int32_t lo, hi;
+		int64_t lo, end;
 
-		if (p->insn <= now || p->id != id || (p->write && !write))
+		if (p->insn <= now || !same_spot(&p->at, s) || (p->write && !write))
 			continue;
-		lo = p->off < f->lo ? p->off : f->lo;
-		hi = p->off + p->size > f->hi ? p->off + p->size : f->hi;
-		if (hi - lo > FACT_SPAN)
+		lo = p->at.off < f->at.off ? p->at.off : f->at.off;
+		end = p->at.off + p->size > f->end ? p->at.off + p->size : f->end;
+		if (end - lo > FACT_SPAN)
 			continue;
-		f->lo = lo;
-		f->hi = hi;
+		/* a constant's page is known: no need to fail there */
+		if (!s->base && !s->index && !s->seg && !same_page((uint64_t)lo, (uint64_t)end - 1))
+			continue;
+		f->at.off = lo;
+		f->end = end;
 		more++;
 	}
 	if (!more)
@@ -407,102 +452,116 @@ static void load_addend(struct tr *t)
 	emit_op_gs8(&t->e, true, OP_MOV_LOAD, R10, R10, TLB(t->mmu, addend));
 }
 
-/* [register + constant]: the case that facts are for. */
-static struct mem_op check_simple(struct tr *t, const struct gea *g, unsigned size, bool write, unsigned align)
+static void load_fact(struct tr *t, int k)
 {
-	struct mem_op m = {.base = g->base, .index = -1, .disp = (int32_t)g->disp};
-	struct value v = t->value[g->base];
-	int32_t off = v.delta + m.disp;
-	struct gea wide = *g;
-	struct emit *e = &t->e;
-	struct fact *f = NULL;
-	struct cold *c;
-	int known;
+	/* an earlier check of this instruction that fails comes back without R10 */
+	if (t->r10 != k || t->retry)
+		emit_op_gs(&t->e, true, OP_MOV_LOAD, R10, CPU(fact) + 8u * t->fact[k].slot);
+	t->r10 = k;
+	t->r10_kept = true;
+}
 
-	if (align) {
-		begin_check(t);
-		emit_op_m(e, false, OP_LEA, R9, &m);
-		E(e, 0x41, 0xf6, 0xc1, align); /* test r9b, align */
-		c = slow(t, emit_jcc(e, CC_NE), 0, write);
-		c->ea = *g;
-	}
-	known = g->disp < -DELTA_MAX || g->disp > DELTA_MAX ? -1 : fact_find(t, v.id, off, size, write);
-	if (known >= 0) {
-		/* an earlier check of this instruction that fails comes back without R10 */
-		if (t->r10 != known || t->retry)
-			emit_op_gs(e, true, OP_MOV_LOAD, R10, CPU(fact) + 8u * t->fact[known].slot);
-		t->r10 = known;
-		t->r10_kept = true;
-		m.index = R10;
-		return m;
-	}
-	begin_check(t);
-	/* not for the second access of an instruction: a failure would be the first one's */
-	if (t->checked != t->now && g->disp >= -DELTA_MAX && g->disp <= DELTA_MAX)
-		f = fact_new(t, v.id, off, size, write);
-	if (f) {
-		wide.disp += f->lo - off;
-		size = (unsigned)(f->hi - f->lo);
-	}
-	m.disp = (int32_t)wide.disp;
-	if (m.disp)
-		emit_op_m(e, false, OP_LEA, R10, &m);
-	rorx_page(e, m.disp ? (unsigned)R10 : (unsigned)g->base);
-	m.disp += (int32_t)size - 1;
-	if (m.disp)
-		emit_op_m(e, true, OP_LEA, R9, &m);
-	else
-		emit_op_r(e, true, OP_MOV_STORE, (unsigned)g->base, R9);
-	c = compare(t, size, write);
-	c->ea = wide;
-	t->v->sites[c->index].wide = f != NULL;
-	load_addend(t);
-	if (f) {
-		emit_op_gs(e, true, OP_MOV_STORE, R10, CPU(fact) + 8u * f->slot);
-		t->r10 = (int)(f - t->fact);
-		t->r10_kept = true;
-	} else {
-		t->r10 = -1;
-	}
-	return (struct mem_op){.base = g->base, .index = R10, .disp = (int32_t)g->disp};
+/* R10 holds the addend of what has been checked. */
+static void keep_fact(struct tr *t, const struct fact *f)
+{
+	t->r10 = -1;
+	if (!f)
+		return;
+	emit_op_gs(&t->e, true, OP_MOV_STORE, R10, CPU(fact) + 8u * f->slot);
+	t->r10 = (int)(f - t->fact);
+	t->r10_kept = true;
 }
 
 struct mem_op check(struct tr *t, const struct gea *g, unsigned size, bool write, unsigned align)
 {
-	struct mem_op m = {.base = R11, .index = -1, .disp = (int32_t)size - 1};
+	const bool simple = gea_simple(g), constant = !g->ready && g->base < 0 && g->index < 0 && !g->seg;
+	struct mem_op m = {.base = g->base, .index = -1, .disp = (int32_t)g->disp};
+	struct gea wide = *g;
 	struct emit *e = &t->e;
+	struct fact *f = NULL;
+	struct spot s;
 	struct cold *c;
+	int32_t more = 0; /* from the first byte of the check to that of the access */
+	int known = -1;
 
-	if (gea_simple(g))
-		return check_simple(t, g, size, write, align);
-	t->r10 = -1;
+	if (align) {
+		begin_check(t);
+		if (simple) {
+			emit_op_m(e, false, OP_LEA, R9, &m);
+			E(e, 0x41, 0xf6, 0xc1, align); /* test r9b, align */
+		} else {
+			if (!g->ready)
+				emit_ea(t, g);
+			E(e, 0x41, 0xf6, 0xc3, align); /* test r11b, align */
+		}
+		c = slow(t, emit_jcc(e, CC_NE), 0, write);
+		c->ea = *g;
+		c->in_r11 = !simple;
+	}
+	if (spot_of(t, g, &s)) {
+		known = fact_find(t, &s, size, write);
+		/* not for the second access of an instruction: a failure would be the first one's */
+		if (known < 0 && t->checked != t->now)
+			f = fact_new(t, &s, size, write);
+	}
+	if (known >= 0) {
+		if (constant && fits32(g->disp)) {
+			load_fact(t, known);
+			return (struct mem_op){.base = R10, .index = -1, .disp = m.disp};
+		}
+		if (!simple)
+			emit_ea(t, g);
+		load_fact(t, known);
+		return simple ? (struct mem_op){.base = g->base, .index = R10, .disp = m.disp}
+			      : (struct mem_op){.base = R11, .index = R10};
+	}
 	begin_check(t);
-	if (!g->ready && g->base < 0 && g->index < 0 && !g->seg && (g->disp & 0xfff) + (int64_t)size <= 0x1000 &&
-		fits32(g->disp) && !(g->disp & align)) {
-		/* a constant: so is its place in the TLB */
-		size_t k = 8 * tlb_index((uint64_t)g->disp);
+	if (f) {
+		more = (int32_t)(s.off - f->at.off);
+		wide.disp -= more;
+		size = (unsigned)(f->end - f->at.off);
+	}
+	if (constant && (wide.disp & 0xfff) + (int64_t)size <= 0x1000 && fits32(wide.disp) && fits32(g->disp) &&
+		!(g->disp & align)) {
+		/* its place in the TLB is constant, too */
+		size_t k = 8 * tlb_index((uint64_t)wide.disp);
 
-		emit_imm(e, R9, (uint64_t)g->disp >> 12);
+		emit_imm(e, R9, (uint64_t)wide.disp >> 12);
 		emit_op_gs(e, true, OP_CMP, R9, (write ? TLB(t->mmu, wtag) : TLB(t->mmu, rtag)) + k);
 		c = slow(t, emit_jcc(e, CC_NE), size, write);
-		c->ea = *g;
+		c->ea = wide;
+		t->v->sites[c->index].wide = f != NULL;
 		emit_op_gs(e, true, OP_MOV_LOAD, R10, TLB(t->mmu, addend) + k);
-		return (struct mem_op){.base = R10, .index = -1, .disp = (int32_t)g->disp};
+		keep_fact(t, f);
+		return (struct mem_op){.base = R10, .index = -1, .disp = m.disp};
 	}
-	if (!g->ready)
-		emit_ea(t, g);
-	if (align) {
-		E(e, 0x41, 0xf6, 0xc3, align); /* test r11b, align */
-		c = slow(t, emit_jcc(e, CC_NE), 0, write);
-		c->in_r11 = true;
+	if (simple) {
+		m.disp = (int32_t)wide.disp;
+		if (m.disp)
+			emit_op_m(e, false, OP_LEA, R10, &m);
+		rorx_page(e, m.disp ? (unsigned)R10 : (unsigned)g->base);
+	} else {
+		if (!g->ready)
+			emit_ea(t, &wide);
+		rorx_page(e, R11);
+		m = (struct mem_op){.base = R11, .index = -1};
 	}
-	rorx_page(e, R11);
+	m.disp += (int32_t)size - 1;
 	if (m.disp)
 		emit_op_m(e, true, OP_LEA, R9, &m);
 	else
-		emit_op_r(e, true, OP_MOV_STORE, R11, R9);
+		emit_op_r(e, true, OP_MOV_STORE, (unsigned)m.base, R9);
 	c = compare(t, size, write);
-	c->in_r11 = true;
-	emit_op_gs8(e, true, 0x03, R11, R10, TLB(t->mmu, addend)); /* add r11, addend */
-	return (struct mem_op){.base = R11, .index = -1};
+	c->ea = wide;
+	c->in_r11 = !simple;
+	t->v->sites[c->index].wide = f != NULL;
+	if (!simple && !f) {
+		t->r10 = -1;
+		emit_op_gs8(e, true, 0x03, R11, R10, TLB(t->mmu, addend)); /* add r11, addend */
+		return (struct mem_op){.base = R11, .index = -1};
+	}
+	load_addend(t);
+	keep_fact(t, f);
+	return simple ? (struct mem_op){.base = g->base, .index = R10, .disp = (int32_t)g->disp}
+		      : (struct mem_op){.base = R11, .index = R10, .disp = more};
 }

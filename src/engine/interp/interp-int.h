@@ -124,6 +124,7 @@ struct interp_hooks {
 struct engine_vm {
 	struct mem *mem;
 	const struct interp_hooks *hooks; /* NULL: interp alone */
+	size_t arena_size; /* of each vCPU's decoded blocks */
 	const struct x86_cpuid *cpuid;
 	const struct cpu_host *host;
 	struct vec *vec;

@@ -161,7 +161,7 @@ static struct block *block_build(struct engine_cpu *c, uint64_t rip, uint64_t li
 	bool ends = false;
 	uint32_t gen;
 
-	if (c->arena_used + BLOCK_ROOM > ARENA_SIZE)
+	if (c->arena_used + BLOCK_ROOM > c->vm->arena_size)
 		blocks_drop(c);
 	/*
 	 * The generation first; then the bytes, from a copy that nobody changes; then the mark
@@ -624,6 +624,7 @@ int interp_vm_new_sized(struct engine_vm **out, size_t n, struct mem *mem, const
 	if (!vm)
 		return err_set(e, ENOMEM, "out of memory");
 	vm->mem = mem;
+	vm->arena_size = ARENA_SIZE;
 	vm->cpuid = cpuid;
 	vm->host = host;
 	clock_sample(vm);
@@ -677,7 +678,7 @@ void interp_cpu_free(struct engine_cpu *c)
 	if (!c)
 		return;
 	if (c->arena)
-		munmap(c->arena, ARENA_SIZE);
+		munmap(c->arena, c->vm->arena_size);
 	free(c->jc);
 	free(c->hash);
 	free(c->scratch);
@@ -704,11 +705,11 @@ int interp_cpu_new_sized(struct engine_cpu **out, size_t n, struct engine_vm *vm
 	c->scratch = calloc(1, sizeof(struct block) + 2 * sizeof(struct iop));
 	c->scratch_insn = calloc(1, sizeof *c->scratch_insn);
 	c->scratch_vec = calloc(1, sizeof *c->scratch_vec);
-	c->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE,
+	c->arena = mmap(NULL, vm->arena_size, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (c->arena == MAP_FAILED)
 		c->arena = NULL;
-	else
+	else if (vm->arena_size == ARENA_SIZE)
 		madvise(c->arena, ARENA_SIZE, MADV_HUGEPAGE); /* best effort: fewer TLB misses */
 	if (!c->jc || !c->hash || !c->scratch || !c->scratch_insn || !c->scratch_vec || !c->arena) {
 		interp_cpu_free(c);
