@@ -85,6 +85,7 @@ struct bt_call {
 	struct bt_block *block;
 	uint32_t resume;
 	uint16_t op_kind; /* enum x86_op */
+	uint8_t regs;     /* BT_REGS_*: loaded where it goes on */
 	struct iop op[2];
 };
 

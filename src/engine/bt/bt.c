@@ -308,6 +308,7 @@ void *bt_c_call(struct bt_cpu *b, uint64_t unused, uint32_t call)
 	if (k->resume && still_good(b, k->block)) {
 		if (unlikely(v->check))
 			bt_check_open(b, k->block, k->block->va + k->op[0].next_off);
+		b->regs_want = k->regs;
 		return v->rx + k->resume;
 	}
 	c->rip = k->block->va + k->op[0].next_off;

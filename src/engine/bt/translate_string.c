@@ -193,6 +193,7 @@ static void slow_call(struct tr *t, unsigned since)
 	unsigned bound;
 	uint32_t call = call_new(t, &bound);
 
+	t->v->calls[call]->regs = t->regs & t->now->regs;
 	for (unsigned k = since; k < t->ncold; k++)
 		if (t->cold[k].kind == COLD_MEM) {
 			t->v->sites[t->cold[k].index].string = true;
