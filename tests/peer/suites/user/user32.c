@@ -221,6 +221,7 @@ static void test_addresses(void)
 		uint32_t off;
 		uint16_t sel;
 	} __attribute__((packed)) far;
+	static uint32_t data;
 	uint32_t a, b;
 
 	__asm__ volatile("mov $0xffff1234, %%ebx; mov $0xffff0010, %%esi; .byte 0x67; lea 2(%%bx, %%si), %0" : "=r"(a)::"ebx", "esi");
@@ -238,10 +239,10 @@ static void test_addresses(void)
 	__asm__ volatile("mov %%ds, %%eax; mov %%ax, 4+%1; les %1, %0; push %%ds; pop %%es" : "=r"(a), "+m"(far)::"eax");
 	check("les", a, 0x89abcdef);
 	/* an effective address that wraps at 4 GiB */
-	far.off = 0x31415926;
-	__asm__ volatile("lea -0x70000000(%1), %%ecx; mov 0x70000000(%%ecx), %0" : "=r"(a) : "r"(&far.off) : "ecx", "memory");
+	data = 0x31415926;
+	__asm__ volatile("lea -0x70000000(%1), %%ecx; mov 0x70000000(%%ecx), %0" : "=r"(a) : "r"(&data) : "ecx", "memory");
 	check("wrap at 4 GiB", a, 0x31415926);
-	__asm__ volatile("mov $0xfffffff0, %%ecx; mov 0x10(%%ecx, %1), %0" : "=&r"(a) : "r"(&far.off) : "ecx", "memory");
+	__asm__ volatile("mov $0xfffffff0, %%ecx; mov 0x10(%%ecx, %1), %0" : "=&r"(a) : "r"(&data) : "ecx", "memory");
 	check("wrap at 4 GiB, two registers", a, 0x31415926);
 	/* 16-bit operands leave the upper half */
 	__asm__ volatile("mov $0x11112222, %%eax; movw $0x3333, %%ax; incw %%ax; xchgw %%ax, %%cx; xchgw %%ax, %%cx; mov %%eax, %0" : "=r"(a)::"eax", "ecx");
