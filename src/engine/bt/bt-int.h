@@ -76,6 +76,7 @@ struct bt_site {
 struct bt_link {
 	uint64_t target;
 	uint32_t block;    /* where the branch is */
+	const struct bt_block *to; /* NULL: nowhere yet */
 	uint32_t rel, imm; /* offsets: the displacement to patch; across pages also the XID to compare, else 0 */
 	bool fl_mem;       /* flags are in fl */
 };
@@ -179,7 +180,8 @@ static inline unsigned bt_xid_index(uint64_t va)
 /* ---- cache.c ---- */
 int bt_cache_new(struct bt_vm *v, struct err *e);
 void bt_cache_free(struct bt_vm *v);
-struct bt_block *bt_lookup(struct bt_vm *v, uint64_t gpa, uint64_t va, unsigned key);
+/* gpa2: 0, or of the second page that an instruction at va goes on in */
+struct bt_block *bt_lookup(struct bt_vm *v, uint64_t gpa, uint64_t gpa2, uint64_t va, unsigned key);
 void bt_code_written(struct engine_vm *vm, uint64_t page);
 /* Lets link i lead to block b. The caller holds the lock. */
 void bt_link_to(struct bt_vm *v, uint32_t i, const struct bt_block *b);

@@ -160,12 +160,21 @@ static void jc_enter(struct bt_cpu *b, const struct bt_block *blk)
 		xid_enter(b, m, (blk->va | 0xfff) + 1, blk->xid2);
 }
 
+/* Grows with each write to code in the pages of gpa and, unless 0, gpa2. */
+static uint32_t code_gens(const struct engine_vm *vm, uint64_t gpa, uint64_t gpa2)
+{
+	uint32_t n = __atomic_load_n(&vm->page_gen[mem_page(vm->mem, gpa)], __ATOMIC_SEQ_CST);
+
+	return gpa2 ? n + __atomic_load_n(&vm->page_gen[mem_page(vm->mem, gpa2)], __ATOMIC_SEQ_CST) : n;
+}
+
 /* The translation of the code at c->rip; NULL: none, or none for this state. May raise the fetch's fault. */
 static struct bt_block *find(struct bt_cpu *b)
 {
 	struct engine_cpu *c = &b->cpu;
+	struct bt_vm *v = bt_vm(c->vm);
 	struct bt_block *blk;
-	uint64_t gpa;
+	uint64_t gpa, gpa2;
 
 	key_update(b);
 	if (b->key == BT_KEY_NONE)
@@ -174,15 +183,14 @@ static struct bt_block *find(struct bt_cpu *b)
 	gpa = mem_fetch_gpa(c, c->rip);
 	if (mem_page(c->vm->mem, gpa) == UINT64_MAX)
 		return NULL;
-	blk = bt_lookup(bt_vm(c->vm), gpa, c->rip, b->key);
-	if (!blk)
-		return NULL;
-	if (blk->gpa2 && mem_fetch_gpa(c, (c->rip | 0xfff) + 1) != blk->gpa2) {
-		/* another page than the one that was there: not this translation */
-		atomic_store(&blk->stale, true);
-		return NULL;
+	blk = bt_lookup(v, gpa, 0, c->rip, b->key);
+	if (blk && blk->gpa2) {
+		gpa2 = mem_fetch_gpa(c, (c->rip | 0xfff) + 1);
+		if (gpa2 != blk->gpa2) /* there may be one for this second page, too */
+			blk = bt_lookup(v, gpa, gpa2, c->rip, b->key);
 	}
-	jc_enter(b, blk);
+	if (blk)
+		jc_enter(b, blk);
 	return blk;
 }
 
@@ -226,18 +234,22 @@ static void *narrow(struct bt_cpu *b, const struct bt_block *blk, const struct b
 	uint64_t gpa = blk->gpa + s->off, va = blk->va + s->off;
 	const unsigned key = blk->key | BT_KEY_NARROW, span = span_at(gpa);
 	struct bt_block *n;
+	uint32_t gens;
 
 	if (!still_good(b, blk))
 		return NULL;
-	n = bt_lookup(v, gpa, va, key);
+	n = bt_lookup(v, gpa, 0, va, key);
 	if (!n) {
 		if (bt_cache_low(v))
 			return NULL;
+		gens = code_gens(&v->vm, gpa, 0);
 		code_page_mark(&b->cpu, gpa, span);
 		pthread_mutex_lock(&v->lock);
-		n = bt_lookup(v, gpa, va, key);
-		if (!n)
-			n = bt_translate(b, va, gpa, 0, key, span);
+		if (gens == code_gens(&v->vm, gpa, 0) && !atomic_load(&blk->stale)) { /* as in translate() */
+			n = bt_lookup(v, gpa, 0, va, key);
+			if (!n)
+				n = bt_translate(b, va, gpa, 0, key, span);
+		}
 		pthread_mutex_unlock(&v->lock);
 	}
 	if (!n)
@@ -378,14 +390,6 @@ void *bt_c_leave(struct bt_cpu *b, uint64_t rip, uint32_t unused)
 
 /* ---- the loop ---- */
 
-/* Grows with each write to code in the pages of gpa and, unless 0, gpa2. */
-static uint32_t code_gens(const struct engine_vm *vm, uint64_t gpa, uint64_t gpa2)
-{
-	uint32_t n = __atomic_load_n(&vm->page_gen[mem_page(vm->mem, gpa)], __ATOMIC_SEQ_CST);
-
-	return gpa2 ? n + __atomic_load_n(&vm->page_gen[mem_page(vm->mem, gpa2)], __ATOMIC_SEQ_CST) : n;
-}
-
 /* The block has been executed often enough. gpa2: see bt_translate(). False: no translation of it now. */
 static bool translate(struct bt_cpu *b, uint64_t gpa, uint64_t gpa2)
 {
@@ -410,7 +414,7 @@ static bool translate(struct bt_cpu *b, uint64_t gpa, uint64_t gpa2)
 	 * does from here on finds the block when he gets the lock.
 	 */
 	if (gens == code_gens(c->vm, gpa, gpa2)) {
-		blk = bt_lookup(v, gpa, va, b->key);
+		blk = bt_lookup(v, gpa, gpa2, va, b->key);
 		if (!blk)
 			blk = bt_translate(b, va, gpa, gpa2, b->key, span);
 	}

@@ -6,13 +6,16 @@
  * block is published by one store, and neither it nor its code changes its place or is used for something else
  * before all is flushed. A block dies when its bytes change: it is marked stale, and its first
  * instruction, a NOP of five bytes made for this, becomes a jump that leaves translated code; so
- * links to it need not be known. When the code is translated anew at the same place, the old block's
- * jump leads to the new one. All of these are single stores of at most 8 bytes within a cache line.
+ * links to it need not be known. It goes out of the table and of its page's list, so that both are
+ * no longer for code that is written again and again; who stands on it finds on from there. All of these
+ * are single stores of at most 8 bytes within a cache line.
  *
  * Links. A direct branch inside a page is patched to jump to its target: both live in the same page
  * under the same key, and die by the same write. Across pages the branch compares the XID first: a
  * number that stands for one pair of virtual and physical page. A vCPU has a table of the XIDs that it may
- * execute now, by virtual page; it dies with the TLB. Such a link, once made, is not changed any more.
+ * execute now, by virtual page; it dies with the TLB. A page whose code has been written gets a new XID with
+ * its first new block, which leads links to the old ones back to C. There they are made anew if it is the
+ * same RAM page: so whoever is between the comparison and the jump meanwhile goes to the right place, too.
  *
  * Flush. When there is no more room, the vCPU that wants to translate asks all others to leave
  * translated code (in_code), and begins again with an empty cache. All jump caches and XID tables die by
@@ -138,12 +141,12 @@ bool bt_cache_low(const struct bt_vm *v)
 	       v->ncalls + 2 * BT_BLOCK_INSNS > BT_SITES || v->arena_used + BLOCK_ROOM > ARENA;
 }
 
-struct bt_block *bt_lookup(struct bt_vm *v, uint64_t gpa, uint64_t va, unsigned key)
+struct bt_block *bt_lookup(struct bt_vm *v, uint64_t gpa, uint64_t gpa2, uint64_t va, unsigned key)
 {
 	struct bt_block *b = __atomic_load_n(&v->hash[hash_of(gpa, va, key)], __ATOMIC_ACQUIRE);
 
 	for (; b; b = __atomic_load_n(&b->hash_next, __ATOMIC_ACQUIRE))
-		if (b->gpa == gpa && b->va == va && b->key == key &&
+		if (b->gpa == gpa && b->va == va && b->key == key && (!gpa2 || b->gpa2 == gpa2) &&
 			!atomic_load_explicit(&b->stale, memory_order_relaxed))
 			return b;
 	return NULL;
@@ -188,10 +191,6 @@ void bt_publish(struct bt_vm *v, struct bt_block *b)
 	uint64_t page = mem_page(v->vm.mem, b->gpa);
 	unsigned h = hash_of(b->gpa, b->va, b->key);
 
-	/* Predecessors at the same place lead here from now on. */
-	for (struct bt_block *o = v->hash[h]; o; o = o->hash_next)
-		if (o->gpa == b->gpa && o->va == b->va && o->key == b->key)
-			entry_jump(o, b->entry);
 	b->xid = xid_of(v, page, b->va);
 	b->page_next = v->page_blocks[page];
 	v->page_blocks[page] = b;
@@ -199,11 +198,16 @@ void bt_publish(struct bt_vm *v, struct bt_block *b)
 	__atomic_store_n(&v->hash[h], b, __ATOMIC_RELEASE);
 }
 
-/*
- * Stale blocks stay in the table and in their page's list until the next flush, for the sake of bt_publish().
- * A page that is written to again and again would make both long; so there is a limit to its blocks, above
- * which interp takes over: see bt_translate()'s caller.
- */
+static void unhash(struct bt_vm *v, const struct bt_block *b)
+{
+	struct bt_block **p = &v->hash[hash_of(b->gpa, b->va, b->key)];
+
+	while (*p && *p != b)
+		p = &(*p)->hash_next;
+	if (*p)
+		__atomic_store_n(p, b->hash_next, __ATOMIC_RELEASE);
+}
+
 void bt_code_written(struct engine_vm *vm, uint64_t page)
 {
 	struct bt_vm *v = bt_vm(vm);
@@ -216,8 +220,10 @@ void bt_code_written(struct engine_vm *vm, uint64_t page)
 			continue;
 		atomic_store(&b->stale, true);
 		entry_jump(b, b->stale_exit);
+		unhash(v, b);
 		v->nstale++;
 	}
+	v->page_blocks[page] = NULL;
 	pthread_mutex_unlock(&v->lock);
 }
 
@@ -226,7 +232,7 @@ void bt_link_to(struct bt_vm *v, uint32_t i, const struct bt_block *b)
 	struct bt_link *l = &v->links[i];
 	const uint8_t *to = l->fl_mem ? v->rw + (b->code - v->rx) : b->entry;
 
-	if (!l->rel)
+	if (l->to && (!atomic_load(&l->to->stale) || l->to->gpa != b->gpa))
 		return;
 	/* the page of the branch itself may be mapped to something else by now */
 	if (!l->imm && (b->gpa ^ v->blocks[l->block].gpa) >> 12)
@@ -234,7 +240,7 @@ void bt_link_to(struct bt_vm *v, uint32_t i, const struct bt_block *b)
 	emit_fix_to(v->rw + l->rel, to);
 	if (l->imm)
 		__atomic_store_n((uint32_t *)(void *)(v->rw + l->imm), b->xid, __ATOMIC_RELEASE);
-	l->rel = 0;
+	l->to = b;
 }
 
 /* ---- jump cache ---- */

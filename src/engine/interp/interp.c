@@ -248,9 +248,15 @@ struct block *block_find(struct engine_cpu *c, uint64_t rip)
 	gpa = mem_fetch_gpa(c, lin);
 	if (mem_page(c->vm->mem, gpa) == UINT64_MAX)
 		return block_one(c, rip, lin);
-	for (b = c->hash[hash_of(gpa)]; b; b = b->hash_next)
-		if (b->gpa == gpa && b->mode == c->mode && *b->gen_now == b->gen)
+	for (struct block **at = &c->hash[hash_of(gpa)]; (b = *at) != NULL;) {
+		if (*b->gen_now != b->gen) {
+			*at = b->hash_next; /* dead; code that is written again and again would leave many */
+			continue;
+		}
+		if (b->gpa == gpa && b->mode == c->mode)
 			break;
+		at = &b->hash_next;
+	}
 	if (!b)
 		b = block_build(c, rip, lin, gpa);
 	if (!b || !in_limit(c, b, rip))
