@@ -150,6 +150,38 @@ static void test_clock(void)
 		pthread_join(t[i], NULL);
 }
 
+/* RDTSCP waits for the loads before it: a time another thread has published is never in its future. */
+static void *watch_tsc(void *arg)
+{
+	volatile uint64_t *newest = arg;
+
+	for (int i = 0; i < 200000; i++) {
+		uint64_t before = __atomic_load_n(newest, __ATOMIC_SEQ_CST);
+		uint32_t lo, hi, cpu;
+
+		__asm__ volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(cpu)::"memory");
+		uint64_t now = (uint64_t)hi << 32 | lo;
+		CHECK(now >= before, "TSC went back by %lu, after %d rounds", before - now, i);
+		while (before < now &&
+			!__atomic_compare_exchange_n(newest, &before, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+			;
+	}
+	return NULL;
+}
+
+static void test_tsc(void)
+{
+	uint64_t newest = 0;
+	pthread_t t[2];
+
+	if (!user_cpu_has("rdtscp") || !user_cpu_has("constant_tsc"))
+		user_skip("no RDTSCP, or no TSC that all CPUs share");
+	for (int i = 0; i < 2; i++)
+		pthread_create(&t[i], NULL, watch_tsc, &newest);
+	for (int i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+}
+
 /*
  * A restartable sequence that a signal interrupts goes on at its abort address, one that nothing interrupts does
  * not. glibc has registered the thread.
@@ -337,6 +369,7 @@ const struct user_test user_entry[] = {
 	{"entry-int80", test_int80},
 	{"entry-vsyscall", test_vsyscall},
 	{"entry-clock", test_clock},
+	{"entry-tsc", test_tsc},
 	{"entry-rseq", test_rseq},
 	{"entry-compat", test_compat},
 	{"entry-ldt", test_ldt},
