@@ -160,14 +160,6 @@ static void jc_enter(struct bt_cpu *b, const struct bt_block *blk)
 		xid_enter(b, m, (blk->va | 0xfff) + 1, blk->xid2);
 }
 
-/* Grows with each write to code in the pages of gpa and, unless 0, gpa2. */
-static uint32_t code_gens(const struct engine_vm *vm, uint64_t gpa, uint64_t gpa2)
-{
-	uint32_t n = __atomic_load_n(&vm->page_gen[mem_page(vm->mem, gpa)], __ATOMIC_SEQ_CST);
-
-	return gpa2 ? n + __atomic_load_n(&vm->page_gen[mem_page(vm->mem, gpa2)], __ATOMIC_SEQ_CST) : n;
-}
-
 /* The translation of the code at c->rip; NULL: none, or none for this state. May raise the fetch's fault. */
 static struct bt_block *find(struct bt_cpu *b)
 {
@@ -227,31 +219,57 @@ static bool still_good(struct bt_cpu *b, const struct bt_block *blk)
 	       !interp_must_leave(&b->cpu);
 }
 
+/* Grows with each write to code in the pages of gpa and, unless 0, gpa2. */
+static uint32_t code_gens(const struct engine_vm *vm, uint64_t gpa, uint64_t gpa2)
+{
+	uint32_t n = __atomic_load_n(&vm->page_gen[mem_page(vm->mem, gpa)], __ATOMIC_SEQ_CST);
+
+	return gpa2 ? n + __atomic_load_n(&vm->page_gen[mem_page(vm->mem, gpa2)], __ATOMIC_SEQ_CST) : n;
+}
+
+/*
+ * The translation of the code at va, whose bytes are at gpa, made if there is none; gpa2: see bt_translate().
+ * There must be room for it. NULL: not now.
+ */
+static struct bt_block *translation(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint64_t gpa2, unsigned key)
+{
+	struct engine_cpu *c = &b->cpu;
+	struct bt_vm *v = bt_vm(c->vm);
+	unsigned span = span_at(gpa);
+	uint32_t gens = code_gens(c->vm, gpa, gpa2);
+	struct bt_block *blk = NULL;
+
+	/* may wait for other CPUs: before the lock */
+	code_page_mark(c, gpa, span);
+	if (gpa2)
+		code_page_mark(c, gpa2, 15);
+	pthread_mutex_lock(&v->lock);
+	/*
+	 * Who has written there in between may have taken our marks away with the older ones (code_written()); who
+	 * does from here on finds the block when he gets the lock.
+	 */
+	if (gens == code_gens(c->vm, gpa, gpa2)) {
+		blk = bt_lookup(v, gpa, gpa2, va, key);
+		if (!blk)
+			blk = bt_translate(b, va, gpa, gpa2, key, span);
+	}
+	pthread_mutex_unlock(&v->lock);
+	return blk;
+}
+
 /* A check for many accesses has failed at c->rip: on to a block that checks one by one. */
 static void *narrow(struct bt_cpu *b, const struct bt_block *blk, const struct bt_site *s)
 {
 	struct bt_vm *v = bt_vm(b->cpu.vm);
 	uint64_t gpa = blk->gpa + s->off, va = blk->va + s->off;
-	const unsigned key = blk->key | BT_KEY_NARROW, span = span_at(gpa);
+	const unsigned key = blk->key | BT_KEY_NARROW;
 	struct bt_block *n;
-	uint32_t gens;
 
 	if (!still_good(b, blk))
 		return NULL;
 	n = bt_lookup(v, gpa, 0, va, key);
-	if (!n) {
-		if (bt_cache_low(v))
-			return NULL;
-		gens = code_gens(&v->vm, gpa, 0);
-		code_page_mark(&b->cpu, gpa, span);
-		pthread_mutex_lock(&v->lock);
-		if (gens == code_gens(&v->vm, gpa, 0) && !atomic_load(&blk->stale)) { /* as in translate() */
-			n = bt_lookup(v, gpa, 0, va, key);
-			if (!n)
-				n = bt_translate(b, va, gpa, 0, key, span);
-		}
-		pthread_mutex_unlock(&v->lock);
-	}
+	if (!n && !bt_cache_low(v))
+		n = translation(b, va, gpa, 0, key);
 	if (!n)
 		return NULL;
 	if (unlikely(v->check)) {
@@ -390,36 +408,16 @@ void *bt_c_leave(struct bt_cpu *b, uint64_t rip, uint32_t unused)
 
 /* ---- the loop ---- */
 
-/* The block has been executed often enough. gpa2: see bt_translate(). False: no translation of it now. */
+/* The block at c->rip has been executed often enough. False: no translation of it now. */
 static bool translate(struct bt_cpu *b, uint64_t gpa, uint64_t gpa2)
 {
-	struct engine_cpu *c = &b->cpu;
-	struct bt_vm *v = bt_vm(c->vm);
-	unsigned span = span_at(gpa);
-	uint64_t va = c->rip;
-	uint32_t gens = code_gens(c->vm, gpa, gpa2);
-	struct bt_block *blk = NULL;
+	struct bt_vm *v = bt_vm(b->cpu.vm);
 
 	if (bt_cache_low(v) || (v->check && bt_check_low(b))) {
 		bt_cache_flush(b);
 		return true;
 	}
-	/* may wait for other CPUs: before the lock */
-	code_page_mark(c, gpa, span);
-	if (gpa2)
-		code_page_mark(c, gpa2, 15);
-	pthread_mutex_lock(&v->lock);
-	/*
-	 * Who has written there in between may have taken our marks away with the older ones (code_written()); who
-	 * does from here on finds the block when he gets the lock.
-	 */
-	if (gens == code_gens(c->vm, gpa, gpa2)) {
-		blk = bt_lookup(v, gpa, gpa2, va, b->key);
-		if (!blk)
-			blk = bt_translate(b, va, gpa, gpa2, b->key, span);
-	}
-	pthread_mutex_unlock(&v->lock);
-	return blk;
+	return translation(b, b->cpu.rip, gpa, gpa2, b->key);
 }
 
 /* c->scratch holds one instruction, which interp has decoded from where it lies. Does it cross a page? */
