@@ -218,7 +218,7 @@ void facts_forget(struct tr *t); /* C has run */
 
 /* ---- translate_fpu.c ---- */
 unsigned regs_used(const struct x86_insn *i); /* BT_REGS_* */
-rule_fn rule_vec, rule_mxcsr, rule_mmx, rule_x87, rule_fwait;
+rule_fn rule_vec, rule_vmaskmov, rule_mxcsr, rule_mmx, rule_x87, rule_fwait;
 
 /* ---- translate_sys.c ---- */
 rule_fn rule_cli, rule_sti, rule_pushf, rule_swapgs, rule_rdtsc, rule_serialize;

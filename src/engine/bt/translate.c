@@ -1133,7 +1133,7 @@ static rule_fn *const rules[X86_OP_COUNT] = {
 	[X86_OP_SWAPGS] = rule_swapgs, [X86_OP_RDTSC] = rule_rdtsc,
 	[X86_OP_SERIALIZE] = rule_serialize, [X86_OP_LFENCE] = rule_copy, [X86_OP_SFENCE] = rule_copy,
 	[X86_OP_MFENCE] = rule_copy,
-	[X86_OP_VEC] = rule_vec, [X86_OP_VZERO] = rule_vec, [X86_OP_MMX] = rule_mmx, [X86_OP_X87] = rule_x87,
+	[X86_OP_VEC] = rule_vec, [X86_OP_VMASKMOV] = rule_vmaskmov, [X86_OP_VZERO] = rule_vec, [X86_OP_MMX] = rule_mmx, [X86_OP_X87] = rule_x87,
 	[X86_OP_FWAIT] = rule_fwait, [X86_OP_LDMXCSR] = rule_mxcsr, [X86_OP_STMXCSR] = rule_mxcsr,
 	[X86_OP_MOVS] = rule_string, [X86_OP_STOS] = rule_string, [X86_OP_LODS] = rule_string,
 	[X86_OP_CMPS] = rule_string, [X86_OP_SCAS] = rule_string,

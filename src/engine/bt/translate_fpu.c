@@ -7,14 +7,16 @@
  * first: with an exception unmasked interp executes them, the key changes, and interp goes on from there. What
  * they look at is a copy of their operand in struct bt_cpu, as another CPU of the guest may write to the operand.
  *
- * Everything that keeps the x87 pointers (FLDENV, FNSTENV, FRSTOR, FNSAVE) is interp's.
+ * FIP, FDP and FOP in cpu.s.fpu are those of the last instruction that interp ran; the host's are of the code cache,
+ * so environments go through struct bt_cpu, where the pointers are exchanged. FRSTOR, FNSAVE and the environments of
+ * 16-bit code are interp's.
  */
 #include "engine/bt/translate-int.h"
 #include "x86/fpu.h"
 
 #define FPU(field) CPU(cpu.s.fpu.field)
 
-enum { FCW_MASKS = 0x3f, MXCSR_MASKS = 0x1f80 };
+enum { FCW_MASKS = 0x3f, FSW_ES_B = 0x8080, MXCSR_MASKS = 0x1f80 };
 
 static bool has_xmm(const struct x86_insn *i)
 {
@@ -24,7 +26,7 @@ static bool has_xmm(const struct x86_insn *i)
 unsigned regs_used(const struct x86_insn *i)
 {
 	switch (i->op) {
-	case X86_OP_VEC: case X86_OP_VZERO: case X86_OP_LDMXCSR: case X86_OP_STMXCSR:
+	case X86_OP_VEC: case X86_OP_VZERO: case X86_OP_VMASKMOV: case X86_OP_LDMXCSR: case X86_OP_STMXCSR:
 		return BT_REGS_VEC;
 	case X86_OP_MMX:
 		return BT_REGS_X87 | (has_xmm(i) ? BT_REGS_VEC : 0);
@@ -98,11 +100,24 @@ void rule_fwait(struct tr *t)
 		call_interp(t);
 }
 
-/* R9D = the operand, of 2 or 4 bytes. False: interp executes the instruction. */
-static bool load_operand(struct tr *t, unsigned size)
+/*
+ * Where everything its operand spans is accessible, it may as well be executed: that is allowed to look at
+ * elements whose mask is clear. Otherwise interp goes element by element. The host has it, as the guest's AVX.
+ */
+void rule_vmaskmov(struct tr *t)
+{
+	const struct x86_insn *i = &t->now->i;
+
+	if (vec_key(i) & ~t->key || !i->is_mem || (i->attr & X86_A_AVX2 && !__builtin_cpu_supports("avx2")))
+		call_interp(t);
+	else
+		copy(t);
+}
+
+/* Checks the operand, of size bytes, with the registers loaded. False: interp executes the instruction. */
+static bool operand(struct tr *t, unsigned size, bool write, struct mem_op *m)
 {
 	struct gea g = gea_of(t, &t->now->i);
-	struct mem_op m;
 
 	if ((g.ad32 && g.seg) || (!fits32(g.disp) && g.base >= 0)) {
 		call_interp(t);
@@ -111,8 +126,7 @@ static bool load_operand(struct tr *t, unsigned size)
 	regs_needed(t);
 	flags_spare(t);
 	t->retry = t->e.p;
-	m = check(t, &g, size, false, 0);
-	emit_op_m(&t->e, false, size == 2 ? 0x0fb7 : OP_MOV_LOAD, R9, &m);
+	*m = check(t, &g, size, write, 0);
 	return true;
 }
 
@@ -126,18 +140,90 @@ static void unless_like(struct tr *t, uint32_t bits, uint32_t mask)
 	e32(e, bits);
 	E(e, 0x41, 0xf7, 0xc2); /* test r10d */
 	e32(e, mask);
+	t->r10 = -1;
 	slow(t, emit_jcc(e, CC_NE), 0, false)->in_r11 = true;
 }
 
 static void fldcw(struct tr *t)
 {
 	unsigned since = t->ncold;
+	struct mem_op m;
 
-	if (!load_operand(t, 2))
+	if (!operand(t, 2, false, &m))
 		return;
+	emit_op_m(&t->e, false, 0x0fb7, R9, &m);
 	unless_like(t, FCW_MASKS, FCW_MASKS);
 	emit_op_gs(&t->e, false, OP_MOV_STORE, R9, CPU(x87)); /* the image is not in use now */
 	emit_op_gs(&t->e, false, 0xd9, 5, CPU(x87));
+	slow_resume(t, since);
+}
+
+/* The environment's parts in 64-bit mode: SDM Vol. 1, figure 8-9. CS and DS are gone. */
+enum { ENV_FCW = 0, ENV_FSW = 4, ENV_FIP = 12, ENV_FOP = 16, ENV_FDP = 20, ENV_FDS = 24, ENV_SIZE = 28 };
+
+/* Between the guest's memory and the image, through R9 */
+static void env_copy(struct tr *t, const struct mem_op *at, bool to_guest)
+{
+	struct mem_op m = *at;
+
+	for (unsigned k = 0; k < ENV_SIZE; k += 8, m.disp += 8) {
+		bool wide = k + 8 <= ENV_SIZE;
+
+		if (to_guest) {
+			emit_op_gs(&t->e, wide, OP_MOV_LOAD, R9, CPU(x87) + k);
+			emit_op_m(&t->e, wide, OP_MOV_STORE, R9, &m);
+		} else {
+			emit_op_m(&t->e, wide, OP_MOV_LOAD, R9, &m);
+			emit_op_gs(&t->e, wide, OP_MOV_STORE, R9, CPU(x87) + k);
+		}
+	}
+}
+
+static void env_store(struct tr *t)
+{
+	unsigned since = t->ncold;
+	struct emit *e = &t->e;
+	struct mem_op m;
+
+	if (!operand(t, ENV_SIZE, true, &m))
+		return;
+	emit_op_gs(e, false, 0xd9, 6, CPU(x87)); /* fnstenv */
+	emit_op_gs(e, false, OP_MOV_LOAD, R9, FPU(fip));
+	emit_op_gs(e, false, OP_MOV_STORE, R9, CPU(x87) + ENV_FIP);
+	emit_op_gs(e, false, 0x0fb7, R9, FPU(fop));
+	E(e, 0x41, 0xc1, 0xe1, 16); /* shl r9d, 16 */
+	emit_op_gs(e, false, OP_MOV_STORE, R9, CPU(x87) + ENV_FOP);
+	emit_op_gs(e, false, OP_MOV_LOAD, R9, FPU(fdp));
+	emit_op_gs(e, false, OP_MOV_STORE, R9, CPU(x87) + ENV_FDP);
+	emit_op_gs(e, false, 0xc7, 0, CPU(x87) + ENV_FDS);
+	e32(e, 0xffff0000);
+	env_copy(t, &m, true);
+	slow_resume(t, since);
+}
+
+static void env_load(struct tr *t)
+{
+	unsigned since = t->ncold;
+	struct emit *e = &t->e;
+	struct mem_op m;
+
+	if (!operand(t, ENV_SIZE, false, &m))
+		return;
+	env_copy(t, &m, false);
+	emit_op_gs(e, false, 0x0fb7, R9, CPU(x87) + ENV_FCW);
+	unless_like(t, FCW_MASKS, FCW_MASKS);
+	emit_op_gs(e, false, 0x81, 4, CPU(x87) + ENV_FSW); /* and: no exception is pending then */
+	e32(e, ~(uint32_t)FSW_ES_B);
+	emit_op_gs(e, false, OP_MOV_LOAD, R9, CPU(x87) + ENV_FIP);
+	emit_op_gs(e, true, OP_MOV_STORE, R9, FPU(fip));
+	emit_op_gs(e, false, 0x0fb7, R9, CPU(x87) + ENV_FOP + 2);
+	E(e, 0x41, 0x81, 0xe1); /* and r9d: of 11 bits */
+	e32(e, 0x7ff);
+	e8(e, 0x66);
+	emit_op_gs(e, false, OP_MOV_STORE, R9, FPU(fop));
+	emit_op_gs(e, false, OP_MOV_LOAD, R9, CPU(x87) + ENV_FDP);
+	emit_op_gs(e, true, OP_MOV_STORE, R9, FPU(fdp));
+	emit_op_gs(e, false, 0xd9, 4, CPU(x87)); /* fldenv */
 	slow_resume(t, since);
 }
 
@@ -145,12 +231,14 @@ void rule_mxcsr(struct tr *t)
 {
 	const struct x86_insn *i = &t->now->i;
 	unsigned since = t->ncold;
+	struct mem_op m;
 
 	if (vec_key(i) & ~t->key) {
 		call_interp(t);
 	} else if (i->op == X86_OP_STMXCSR) {
 		copy(t);
-	} else if (load_operand(t, 4)) {
+	} else if (operand(t, 4, false, &m)) {
+		emit_op_m(&t->e, false, OP_MOV_LOAD, R9, &m);
 		unless_like(t, MXCSR_MASKS, MXCSR_MASKS | ~X86_MXCSR_MASK);
 		emit_op_gs(&t->e, false, OP_MOV_STORE, R9, FPU(mxcsr));
 		emit_op_gs(&t->e, false, 0x0fae, 2, FPU(mxcsr));
@@ -171,7 +259,15 @@ void rule_x87(struct tr *t)
 		return;
 	}
 	switch (i->opcode << 8 | (i->is_mem ? i->modrm >> 3 & 7 : i->modrm)) {
-	case FLDENV: case FNSTENV: case FRSTOR: case FNSAVE:
+	case FLDENV: case FNSTENV:
+		if (i->memsize != ENV_SIZE)
+			call_interp(t);
+		else if (i->arm & X86_ACC_W)
+			env_store(t);
+		else
+			env_load(t);
+		break;
+	case FRSTOR: case FNSAVE:
 		call_interp(t);
 		break;
 	case FLDCW:

@@ -47,6 +47,7 @@ static unsigned gprs_written(const struct x86_insn *i)
 	case X86_OP_CMP: case X86_OP_TEST: case X86_OP_BT: case X86_OP_NOP: case X86_OP_CLC: case X86_OP_STC:
 	case X86_OP_CMC: case X86_OP_SAHF: case X86_OP_JCC: case X86_OP_LFENCE: case X86_OP_SFENCE:
 	case X86_OP_MFENCE: case X86_OP_MOVNTI: case X86_OP_CLI: case X86_OP_STI: case X86_OP_VZERO:
+	case X86_OP_VMASKMOV: case X86_OP_LDMXCSR: case X86_OP_STMXCSR: case X86_OP_FWAIT:
 	case X86_OP_PUSH: case X86_OP_PUSHF:
 		return 0; /* RSP is value_step()'s affair */
 	case X86_OP_ADD: case X86_OP_OR: case X86_OP_ADC: case X86_OP_SBB: case X86_OP_AND: case X86_OP_SUB:
@@ -88,7 +89,9 @@ static unsigned gprs_written(const struct x86_insn *i)
 		return 1u << RAX | 1u << RDX;
 	case X86_OP_CBW: case X86_OP_CWD: case X86_OP_LAHF:
 		return 1u << RAX | 1u << RDX;
-	case X86_OP_VEC:
+	case X86_OP_X87:
+		return i->opcode == 0xdf && i->modrm == 0xe0 ? 1u << RAX : 0; /* FNSTSW AX */
+	case X86_OP_VEC: case X86_OP_MMX:
 		return (i->kreg == X86_K_GPR ? whole_reg : 0) | (i->krm == X86_K_GPR ? whole_rm : 0) |
 		       (i->kvex == X86_K_GPR ? v : 0) | (i->attr & X86_A_PCMPSTR ? 1u << RCX : 0);
 	default:

@@ -417,9 +417,9 @@ static bool allowed(struct verify *f, const struct x86_insn *i)
 			       bad(f, "an indirect jump to anywhere");
 		return f->reg[i->rm].kind == CODE || bad(f, "an indirect jump to anywhere");
 	case X86_OP_X87:
-		/* FLDENV, FNSTENV, FRSTOR, FNSAVE: the environment is C's and the glue's */
+		/* FLDENV, FNSTENV, FRSTOR, FNSAVE: never straight to or from the guest */
 		return !i->is_mem || (i->opcode != 0xd9 && i->opcode != 0xdd) || (i->modrm >> 3 & 5) != 4 ||
-		       (i->opcode == 0xd9 && (i->modrm >> 3 & 7) == 5) || bad(f, "the x87 environment");
+		       (i->opcode == 0xd9 && i->pfx & X86_PFX_SEG) || bad(f, "the x87 environment");
 	case X86_OP_JCC: case X86_OP_JMP:
 	case X86_OP_CBW: case X86_OP_CWD: case X86_OP_LAHF: case X86_OP_SAHF: case X86_OP_SETCC: case X86_OP_CMOVCC:
 	case X86_OP_SHLD: case X86_OP_SHRD: case X86_OP_BSF: case X86_OP_BSR: case X86_OP_TZCNT: case X86_OP_LZCNT:
@@ -428,7 +428,7 @@ static bool allowed(struct verify *f, const struct x86_insn *i)
 	case X86_OP_PEXT: case X86_OP_RORX: case X86_OP_SARX: case X86_OP_SHLX: case X86_OP_SHRX:
 	case X86_OP_CLC: case X86_OP_STC: case X86_OP_CMC: case X86_OP_NOP: case X86_OP_PAUSE:
 	case X86_OP_LFENCE: case X86_OP_SFENCE: case X86_OP_MFENCE: case X86_OP_RDTSC:
-	case X86_OP_VEC: case X86_OP_MOVNTI: case X86_OP_VZERO: case X86_OP_MMX:
+	case X86_OP_VEC: case X86_OP_VMASKMOV: case X86_OP_MOVNTI: case X86_OP_VZERO: case X86_OP_MMX:
 	case X86_OP_LDMXCSR: case X86_OP_STMXCSR:
 		return true;
 	default:
