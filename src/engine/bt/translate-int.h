@@ -94,6 +94,8 @@ struct tr {
 	uint8_t nfacts, next_fact;
 	int r10;       /* the fact whose addend is in R10, -1: none */
 	bool r10_kept; /* the current instruction does not touch R10, or has put one there */
+	uint8_t held;  /* R9-R11, as bits 0-2, are the guest's */
+	bool held_kept; /* the current instruction has left those that it did not load alone */
 	struct planned *plan;
 	unsigned nplan;
 	struct cold *cold;
@@ -212,6 +214,8 @@ void slow_resume(struct tr *t, unsigned since);
  * use, which may involve R10 or R11; R9 is free from then on. align: bits of the address that must be 0.
  */
 struct mem_op check(struct tr *t, const struct gea *g, unsigned size, bool write, unsigned align);
+/* General registers that may be written, as bits. */
+unsigned gprs_written(const struct x86_insn *i);
 void facts_plan(struct tr *t);   /* before the first instruction */
 void facts_step(struct tr *t);   /* behind each */
 void facts_forget(struct tr *t); /* C has run */

@@ -77,15 +77,19 @@ void fetch_flags(struct emit *e)
 
 void flags_to_mem(struct tr *t)
 {
-	if (!t->fl_mem)
+	if (!t->fl_mem) {
 		save_flags(&t->e);
+		t->held &= ~1u;
+	}
 	t->fl_mem = true;
 }
 
 void flags_to_host(struct tr *t)
 {
-	if (t->fl_mem)
+	if (t->fl_mem) {
 		fetch_flags(&t->e);
+		t->held &= ~1u;
+	}
 	t->fl_mem = false;
 }
 
@@ -374,25 +378,50 @@ static void rule_call(struct tr *t)
 	call_interp(t);
 }
 
-/* Registers only: the guest's own bytes, between loads and stores of R9-R11. */
+/* The register that a move writes as a whole without reading it; -1: none, or not known. */
+static int only_written(const struct x86_insn *i)
+{
+	if (i->opsize < 4 || (i->op != X86_OP_MOV && i->op != X86_OP_MOVZX && i->op != X86_OP_MOVSX))
+		return -1;
+	switch (i->form) {
+	case X86_F_R_RM:
+		return i->rm == i->reg ? -1 : i->reg;
+	case X86_F_RM_R:
+		return i->rm == i->reg ? -1 : i->rm;
+	case X86_F_RM_I: case X86_F_O_I:
+		return i->rm;
+	default:
+		return -1;
+	}
+}
+
+/*
+ * Registers only: the guest's own bytes, between loads and stores of R9-R11. What has been loaded is held for the next
+ * instruction of this kind; memory is always right.
+ */
 void copy_regs(struct tr *t)
 {
 	const struct x86_insn *i = &t->now->i;
-	unsigned m = scratch_operands(i);
-	bool compare = i->op == X86_OP_CMP || i->op == X86_OP_TEST || i->op == X86_OP_BT;
+	unsigned m = scratch_operands(i), written = gprs_written(i) >> R9 & m, read = m;
 
 	if (needs_flags(t->now))
 		flags_to_host(t);
+	if (is_scratch(only_written(i)))
+		read &= ~(1u << (only_written(i) - R9));
 	for (unsigned k = 0; k < 3; k++)
-		if (m >> k & 1)
+		if ((read & ~(unsigned)t->held) >> k & 1)
 			load_gpr(t, R9 + k, R9 + k);
 	ebytes(&t->e, t->bytes + t->now->off, i->len);
-	for (unsigned k = 0; k < 3 && !compare; k++)
-		if (m >> k & 1)
+	for (unsigned k = 0; k < 3; k++)
+		if (written >> k & 1)
 			store_gpr(t, R9 + k, R9 + k);
 	if (flags_written(i))
 		t->fl_mem = false;
+	t->held |= (uint8_t)m;
+	t->held_kept = true;
 	t->r10_kept = !(m & 2);
+	if (m & 2)
+		t->r10 = -1;
 }
 
 void copy_mem(struct tr *t)
@@ -511,7 +540,7 @@ static void rule_copy(struct tr *t)
 
 static void rule_nop(struct tr *t)
 {
-	t->r10_kept = true;
+	t->r10_kept = t->held_kept = true;
 }
 
 static void rule_lea(struct tr *t)
@@ -687,7 +716,7 @@ static void rule_jcc(struct tr *t)
 		return;
 	}
 	flags_to_host(t);
-	t->r10_kept = true;
+	t->r10_kept = t->held_kept = true;
 	if (!same_page(target, t->va)) {
 		c = cold_new(t, COLD_CROSS, emit_jcc(e, i->cc));
 		c->va = target;

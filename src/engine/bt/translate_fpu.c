@@ -51,6 +51,7 @@ static void regs_needed(struct tr *t)
 		emit_op_gs(&t->e, false, 0xf6, 0, CPU(regs_loaded)); /* test byte */
 		e8(&t->e, kinds[k]);
 		c = cold_new(t, COLD_REGS, emit_jcc(&t->e, CC_E));
+		t->held = 0; /* nor R9, R11 */
 		c->index = kinds[k];
 		c->resume = t->e.p;
 		t->regs |= kinds[k];

@@ -37,8 +37,7 @@ static unsigned owner(const struct x86_insn *i, unsigned reg)
 	return high ? reg - 4 : reg & 15;
 }
 
-/* General registers that may be written, as bits. */
-static unsigned gprs_written(const struct x86_insn *i)
+unsigned gprs_written(const struct x86_insn *i)
 {
 	unsigned reg = 1u << owner(i, i->reg), rm = i->is_mem ? 0 : 1u << owner(i, i->rm), v = 1u << (i->vvvv & 15);
 	const unsigned whole_reg = 1u << (i->reg & 15), whole_rm = i->is_mem ? 0 : 1u << (i->rm & 15);
@@ -265,13 +264,16 @@ void facts_step(struct tr *t)
 	value_step(t, &t->now->i);
 	if (!t->r10_kept)
 		t->r10 = -1;
-	t->r10_kept = false;
+	if (!t->held_kept)
+		t->held = 0;
+	t->r10_kept = t->held_kept = false;
 }
 
 void facts_forget(struct tr *t)
 {
 	t->nfacts = 0;
 	t->r10 = -1;
+	t->held = 0;
 }
 
 static int fact_find(const struct tr *t, const struct spot *s, unsigned size, bool write)
