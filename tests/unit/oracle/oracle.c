@@ -522,8 +522,8 @@ static uint16_t flags_vague(const struct oracle_case *c, int trap, uint64_t rip)
 	int k = case_insn_at(c, rip);
 	uint16_t m;
 
-	if (k < 0)
-		return c->undef;
+	if (k < 0) /* in the middle of an instruction, led there by a changed return address: dead or not, who knows */
+		return translates ? (uint16_t)X86_ARITH : c->undef;
 	m = c->undef_at[k];
 	if (translates && trap != X86_DB && trap != X86_BP && trap != X86_OFV)
 		m |= (uint16_t)(X86_ARITH & ~c->live_at[k]);
