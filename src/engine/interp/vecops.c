@@ -133,18 +133,31 @@ OP(op_vec_store16)
 	return vec_go(c, op, op->vec);
 }
 
+/* len: 1, 4 or 8 */
 static void elem_read(void *arg, uint64_t off, void *dst, unsigned len)
 {
 	struct engine_cpu *c = arg;
+	uint64_t lin = seg_lin(c, c->op, c->op->seg, off, len, false);
+	const struct tlb *t = &c->tlb[c->mmu];
+	const unsigned k = tlb_index(lin);
 
-	mem_read_bytes(c, seg_lin(c, c->op, c->op->seg, off, len, false), dst, len, c->op->seg);
+	if (likely((lin + len - 1) >> 12 == t->rtag[k]))
+		put_size(dst, len, get_size((const void *)(uintptr_t)(lin + t->addend[k]), len));
+	else
+		mem_read_bytes(c, lin, dst, len, c->op->seg);
 }
 
 static void elem_write(void *arg, uint64_t off, const void *src, unsigned len)
 {
 	struct engine_cpu *c = arg;
+	uint64_t lin = seg_lin(c, c->op, c->op->seg, off, len, true);
+	const struct tlb *t = &c->tlb[c->mmu];
+	const unsigned k = tlb_index(lin);
 
-	mem_write_bytes(c, seg_lin(c, c->op, c->op->seg, off, len, true), src, len, c->op->seg);
+	if (likely((lin + len - 1) >> 12 == t->wtag[k]))
+		put_size((void *)(uintptr_t)(lin + t->addend[k]), len, get_size(src, len));
+	else
+		mem_write_bytes(c, lin, src, len, c->op->seg);
 }
 
 OP(op_vec_elements)
