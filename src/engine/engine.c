@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "engine/bt/bt.h"
 #include "engine/engine.h"
 #include "engine/kvm/kvm.h"
 
@@ -60,7 +61,13 @@ static int probe_software(char *why, size_t len)
 
 int engine_probe(const struct cpu_engine *eng, char *why, size_t len)
 {
-	return eng == &engine_kvm ? kvm_probe(why, len) : probe_software(why, len);
+	if (eng == &engine_kvm)
+		return kvm_probe(why, len);
+	if (eng != &engine_interp && !bt_host_fits()) {
+		snprintf(why, len, "this CPU lacks BMI1, BMI2, LZCNT, MOVBE or POPCNT");
+		return -ENOTSUP;
+	}
+	return probe_software(why, len);
 }
 
 const struct cpu_engine *engine_choose(char *why, size_t len)

@@ -786,6 +786,35 @@ static int board_new(struct machine *m, struct err *e)
 	return 0;
 }
 
+static int engine_start(struct machine *m, struct err *e)
+{
+	int rc = m->eng->vm_new(&m->evm, &m->mem, &m->cpuid, &m->host, e);
+
+	if (rc)
+		return rc;
+	m->cpu = xcalloc(m->cfg.ncpus, sizeof *m->cpu);
+	for (unsigned i = 0; i < m->cfg.ncpus; i++) {
+		m->cpu[i].m = m;
+		m->cpu[i].id = i;
+		rc = m->eng->cpu_new(&m->cpu[i].c, m->evm, i, e);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static void engine_end(struct machine *m)
+{
+	for (unsigned i = 0; m->cpu && i < m->cfg.ncpus; i++)
+		if (m->cpu[i].c)
+			m->eng->cpu_free(m->cpu[i].c);
+	if (m->evm)
+		m->eng->vm_free(m->evm);
+	free(m->cpu);
+	m->cpu = NULL;
+	m->evm = NULL;
+}
+
 int machine_new(struct machine **out, const struct machine_config *c, struct err *e)
 {
 	struct machine *m = xcalloc(1, sizeof *m);
@@ -834,17 +863,17 @@ int machine_new(struct machine **out, const struct machine_config *c, struct err
 		.set_cr8 = host_set_cr8,
 		.eoi = host_eoi,
 		.m = m};
-	rc = m->eng->vm_new(&m->evm, &m->mem, &m->cpuid, &m->host, e);
+	rc = engine_start(m, e);
+	if (rc && m->eng != &engine_kvm && m->eng != &engine_interp) {
+		/* no room for its code cache, or the wrong CPU: slow is better than not at all */
+		log_warn("%s; going on with interp, which is several times slower", e->text);
+		snprintf(m->engine_why, sizeof m->engine_why, "%.200s", e->text);
+		engine_end(m);
+		m->eng = &engine_interp;
+		rc = engine_start(m, e);
+	}
 	if (rc)
 		goto fail;
-	m->cpu = xcalloc(c->ncpus, sizeof *m->cpu);
-	for (unsigned i = 0; i < c->ncpus; i++) {
-		m->cpu[i].m = m;
-		m->cpu[i].id = i;
-		rc = m->eng->cpu_new(&m->cpu[i].c, m->evm, i, e);
-		if (rc)
-			goto fail;
-	}
 	rc = board_new(m, e);
 	if (rc)
 		goto fail;
@@ -873,11 +902,7 @@ void machine_free(struct machine *m)
 {
 	if (!m)
 		return;
-	if (m->cpu)
-		for (unsigned i = 0; i < m->cfg.ncpus; i++)
-			if (m->cpu[i].c)
-				m->eng->cpu_free(m->cpu[i].c);
-	free(m->cpu);
+	engine_end(m);
 	if (m->bus) {
 		fwcfg_free(m->fwcfg);
 		testdev_free(m->testdev);
@@ -893,8 +918,6 @@ void machine_free(struct machine *m)
 		ioapic_free(m->ioapic);
 		bus_free(m->bus);
 	}
-	if (m->evm)
-		m->eng->vm_free(m->evm);
 	mem_fini(&m->mem);
 	loop_free(m->loop);
 	if (m->wish_fd >= 0)

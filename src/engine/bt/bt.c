@@ -29,6 +29,7 @@
 
 #include "base/log.h"
 #include "engine/bt/bt-int.h"
+#include "engine/bt/bt.h"
 
 enum { SPAN = 480 };
 
@@ -531,7 +532,7 @@ enum cpu_stop bt_run(struct engine_cpu *c)
 /* ---- the engine's table ---- */
 
 /* What emitted code uses, and what is copied without asking */
-static bool host_fits(void)
+bool bt_host_fits(void)
 {
 	unsigned a, b, c, d, b7 = 0, c7;
 
@@ -557,7 +558,7 @@ int bt_vm_new(struct engine_vm **out, struct mem *mem, const struct x86_cpuid *c
 	struct engine_vm *vm;
 	int rc;
 
-	if (!host_fits())
+	if (!bt_host_fits())
 		return err_set(e, ENOTSUP,
 			"bt: this CPU lacks BMI1, BMI2, LZCNT, MOVBE or POPCNT (all have them since about 2015); "
 			"use --engine interp");

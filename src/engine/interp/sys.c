@@ -453,6 +453,8 @@ const struct iop *op_rdtsc(struct engine_cpu *c, const struct iop *op)
 	c->op = op;
 	if (c->cpl && c->s.cr4 & X86_CR4_TSD)
 		raise_gp(c);
+	if (op->insn->op == X86_OP_RDTSCP)
+		__builtin_ia32_lfence();
 	t = guest_tsc(c);
 	c->s.gpr[X86_RAX] = (uint32_t)t;
 	c->s.gpr[X86_RDX] = t >> 32;
