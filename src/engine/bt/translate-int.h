@@ -225,7 +225,8 @@ unsigned regs_used(const struct x86_insn *i); /* BT_REGS_* */
 rule_fn rule_vec, rule_vmaskmov, rule_mxcsr, rule_mmx, rule_x87, rule_fwait;
 
 /* ---- translate_sys.c ---- */
-rule_fn rule_cli, rule_sti, rule_pushf, rule_swapgs, rule_rdtsc, rule_serialize;
+rule_fn rule_cli, rule_sti, rule_cld, rule_pushf, rule_popf, rule_stac, rule_swapgs, rule_rdtsc, rule_fsgsbase,
+	rule_movcr_from, rule_movseg_from, rule_pause, rule_serialize;
 /* Behind the instruction that follows STI. */
 void after_sti(struct tr *t);
 

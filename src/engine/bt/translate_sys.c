@@ -84,9 +84,129 @@ void rule_pushf(struct tr *t)
 	slow_resume(t, since);
 }
 
+/* The address of a field of a segment register */
+static size_t seg_base(unsigned seg)
+{
+	return CPU(cpu.s.seg) + seg * sizeof(struct x86_seg) + offsetof(struct x86_seg, base);
+}
+
+static size_t seg_sel(unsigned seg)
+{
+	return CPU(cpu.s.seg) + seg * sizeof(struct x86_seg) + offsetof(struct x86_seg, sel);
+}
+
+/* test byte gs:[off], mask */
+static void test_byte(struct tr *t, size_t off, unsigned mask)
+{
+	emit_op_gs(&t->e, false, 0xf6, 0, off);
+	e8(&t->e, mask);
+}
+
+/* A general register = the guest's word at off */
+static void load_word(struct tr *t, unsigned reg, bool wide, size_t off)
+{
+	if (is_scratch((int)reg)) {
+		emit_op_gs(&t->e, wide, OP_MOV_LOAD, R9, off);
+		store_gpr(t, R9, reg);
+	} else {
+		emit_op_gs(&t->e, wide, OP_MOV_LOAD, reg, off);
+	}
+}
+
+void rule_cld(struct tr *t)
+{
+	const bool set = t->now->i.op == X86_OP_STD;
+
+	flags_spare(t);
+	emit_op_gs(&t->e, false, 0x80, set ? 1 : 4, CPU(cpu.s.rflags) + 1);
+	e8(&t->e, set ? X86_DF >> 8 : 0xff & ~(X86_DF >> 8));
+}
+
+/*
+ * POPF that changes arithmetic flags, DF and, below ring 3, IF. There is no shadow: an interrupt may come at
+ * once.
+ */
+void rule_popf(struct tr *t)
+{
+	const unsigned common = X86_TF | X86_NT | X86_AC | X86_ID;
+	unsigned since = t->ncold;
+	struct emit *e = &t->e;
+	struct mem_op m;
+	struct cold *c;
+
+	if (t->now->i.opsize != 8) {
+		call_interp(t);
+		return;
+	}
+	flags_spare(t);
+	t->retry = e->p;
+	m = check(t, &at_top, 8, false, 0);
+	emit_op_m(e, true, OP_MOV_LOAD, R11, &m);
+	emit_op_r(e, false, OP_MOV_STORE, R11, R9);
+	emit_op_gs(e, false, 0x33, R9, CPU(cpu.s.rflags)); /* xor r9d: what changes */
+	E(e, 0x41, 0xf7, 0xc1); /* test r9d, imm32 */
+	e32(e, common | (t->mmu == MMU_USER ? (unsigned)X86_IF : (unsigned)X86_IOPL));
+	c = slow(t, emit_jcc(e, CC_NE), 0, false);
+	c->ea = at_top;
+	count_sensitive(t);
+	E(e, 0x41, 0x81, 0xe1); /* and r9d, IF | DF */
+	e32(e, X86_IF | X86_DF);
+	emit_op_gs(e, false, 0x31, R9, CPU(cpu.s.rflags)); /* xor */
+	add_rsp(t, 8);
+	if (t->now->live) {
+		/* cpu.fl as LAHF and SETO have it */
+		emit_op_r(e, false, OP_MOV_STORE, R11, R9);
+		E(e, 0x41, 0xc1, 0xe1, 8); /* shl r9d, 8 */
+		E(e, 0x41, 0xc1, 0xeb, 11); /* shr r11d, 11 */
+		E(e, 0x41, 0x81, 0xe1); /* and r9d, SF ZF AF PF CF */
+		e32(e, FL_SF | FL_ZF | FL_AF | FL_PF | FL_CF);
+		E(e, 0x41, 0x83, 0xe3, 1); /* and r11d, OF */
+		emit_op_r(e, false, 0x0b, R9, R11); /* or */
+		emit_op_gs(e, false, OP_MOV_STORE, R9, CPU(cpu.fl));
+	}
+	t->fl_mem = true;
+	slow_resume(t, since);
+	if (t->mmu != MMU_USER)
+		after_sti(t);
+}
+
+/*
+ * CLAC and STAC change the TLB that is used from here on, so the block ends. Its link leads to a block of the
+ * other key, as bt_c_link() looks for it when the change is done.
+ */
+void rule_stac(struct tr *t)
+{
+	const unsigned mmu = t->mmu, to = t->now->i.op == X86_OP_STAC ? MMU_KERNEL_AC : MMU_KERNEL;
+	struct emit *e = &t->e;
+
+	if (mmu == MMU_USER || !(t->v->vm.cpuid->cr4_mask & X86_CR4_SMAP)) {
+		call_interp(t);
+		return;
+	}
+	if (mmu == MMU_KERNEL && to == MMU_KERNEL)
+		return; /* AC is clear */
+	flags_spare(t);
+	t->retry = e->p;
+	if (to == MMU_KERNEL) {
+		test_byte(t, CPU(cpu.s.cr4) + 2, X86_CR4_SMAP >> 16);
+		slow(t, emit_jcc(e, CC_E), 0, false)->in_r11 = true;
+	}
+	count_sensitive(t);
+	emit_op_gs(e, false, 0x80, to == MMU_KERNEL ? 4 : 1, CPU(cpu.s.rflags) + 2);
+	e8(e, to == MMU_KERNEL ? 0xff & ~(X86_AC >> 16) : X86_AC >> 16);
+	if (to == mmu)
+		return;
+	emit_op_gs(e, false, 0xc6, 0, CPU(cpu.mmu)); /* mov byte */
+	e8(e, to);
+	t->mmu = to;
+	leave_to(t, next_va(t), t->now->live);
+	t->mmu = mmu;
+	t->done = true;
+}
+
 void rule_swapgs(struct tr *t)
 {
-	const size_t gs = CPU(cpu.s.seg) + X86_GS * sizeof(struct x86_seg) + offsetof(struct x86_seg, base);
+	const size_t gs = seg_base(X86_GS);
 	struct emit *e = &t->e;
 
 	if (t->mmu == MMU_USER) {
@@ -103,9 +223,14 @@ void rule_swapgs(struct tr *t)
 
 void rule_rdtsc(struct tr *t)
 {
+	const struct x86_insn *i = &t->now->i;
 	struct emit *e = &t->e;
 
-	if (t->now->i.op != X86_OP_RDTSC || (t->key & BT_KEY_TSD && t->mmu == MMU_USER)) {
+	if (i->op == X86_OP_RDPID) {
+		load_word(t, i->rm, true, CPU(cpu.s.tsc_aux));
+		return;
+	}
+	if (t->key & BT_KEY_TSD && t->mmu == MMU_USER) {
 		call_interp(t);
 		return;
 	}
@@ -113,4 +238,90 @@ void rule_rdtsc(struct tr *t)
 	E(e, 0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xc2); /* rdtsc; shl rdx, 32; or rdx, rax */
 	emit_op_gs(e, true, 0x03, RDX, CPU(cpu.s.tsc_offset));
 	E(e, 0x89, 0xd0, 0x48, 0xc1, 0xea, 0x20); /* mov eax, edx; shr rdx, 32 */
+	if (i->op == X86_OP_RDTSCP)
+		emit_op_gs(e, false, OP_MOV_LOAD, RCX, CPU(cpu.s.tsc_aux));
+}
+
+/* RDFSBASE and its three relatives */
+void rule_fsgsbase(struct tr *t)
+{
+	const struct x86_insn *i = &t->now->i;
+	const bool write = i->op == X86_OP_WRFSBASE || i->op == X86_OP_WRGSBASE, wide = i->opsize == 8;
+	const unsigned seg = i->op == X86_OP_RDFSBASE || i->op == X86_OP_WRFSBASE ? X86_FS : X86_GS;
+	unsigned since = t->ncold;
+	struct emit *e = &t->e;
+
+	if (i->opsize == 2) {
+		call_interp(t);
+		return;
+	}
+	flags_spare(t);
+	t->retry = e->p;
+	test_byte(t, CPU(cpu.s.cr4) + 2, X86_CR4_FSGSBASE >> 16);
+	slow(t, emit_jcc(e, CC_E), 0, false)->in_r11 = true;
+	if (!write) {
+		load_word(t, i->rm, wide, seg_base(seg));
+		slow_resume(t, since);
+		return;
+	}
+	if (is_scratch(i->rm))
+		emit_op_gs(e, wide, OP_MOV_LOAD, R9, GPR(i->rm));
+	else
+		emit_op_r(e, wide, OP_MOV_STORE, i->rm, R9);
+	if (wide) {
+		/* canonical? */
+		emit_op_r(e, true, OP_MOV_STORE, R9, R10);
+		E(e, 0x49, 0xc1, 0xe2, 16); /* shl r10, 16 */
+		E(e, 0x49, 0xc1, 0xfa, 16); /* sar r10, 16 */
+		emit_op_r(e, true, OP_CMP, R9, R10);
+		slow(t, emit_jcc(e, CC_NE), 0, false)->in_r11 = true;
+	}
+	emit_op_gs(e, true, OP_MOV_STORE, R9, seg_base(seg));
+	slow_resume(t, since);
+}
+
+/* MOV r, CRn */
+void rule_movcr_from(struct tr *t)
+{
+	static const size_t at[] = {[0] = CPU(cpu.s.cr0), [2] = CPU(cpu.s.cr2), [3] = CPU(cpu.s.cr3),
+		[4] = CPU(cpu.s.cr4)};
+	const struct x86_insn *i = &t->now->i;
+
+	if (t->mmu == MMU_USER || i->reg >= ARRAY_LEN(at) || !at[i->reg]) {
+		call_interp(t);
+		return;
+	}
+	load_word(t, i->rm, true, at[i->reg]);
+}
+
+/* MOV r/m, Sreg */
+void rule_movseg_from(struct tr *t)
+{
+	const struct x86_insn *i = &t->now->i;
+	unsigned since = t->ncold, reg = is_scratch(i->rm) ? (unsigned)R9 : i->rm;
+	struct gea g = gea_of(t, i);
+	struct emit *e = &t->e;
+	struct mem_op m;
+
+	if (i->sreg > X86_GS || (g.ad32 && g.seg) || (i->is_mem && !fits32(g.disp) && g.base >= 0) ||
+		(!i->is_mem && i->opsize == 2)) {
+		call_interp(t);
+		return;
+	}
+	if (i->is_mem) {
+		m = check(t, &g, 2, true, 0);
+		emit_op_gs(e, false, 0x0fb7, R9, seg_sel(i->sreg));
+		e8(e, 0x66);
+		emit_op_m(e, false, OP_MOV_STORE, R9, &m);
+		slow_resume(t, since);
+		return;
+	}
+	emit_op_gs(e, false, 0x0fb7, reg, seg_sel(i->sreg));
+	if (is_scratch(i->rm))
+		store_gpr(t, R9, i->rm);
+}
+
+void rule_pause(struct tr *t)
+{
+	E(&t->e, 0xf3, 0x90);
 }
