@@ -103,29 +103,41 @@ void flags_spare(struct tr *t)
 static bool ends_block(unsigned op);
 
 /*
- * Flags wanted at an address in this block's page. All when it cannot be told. The lines that are looked
- * at count as code of this block: who writes there ends it.
+ * The bytes at an address of this block's page, at most 15: those of the block, or others, which count as its own
+ * from now on: who writes there ends it.
  */
+static const uint8_t *peek(const struct tr *t, uint64_t va, uint8_t *buf, unsigned *n)
+{
+	uint64_t off = va - t->va, gpa = (t->blk->gpa & ~0xfffull) | (va & 0xfff);
+
+	if (va >= t->va && off < t->span) {
+		*n = t->span - (unsigned)off;
+		return t->bytes + off;
+	}
+	*n = (unsigned)min_u64(15, MEM_PAGE - (va & 0xfff));
+	code_lines_mark(&t->v->vm, gpa, *n);
+	memcpy(buf, mem_at(t->v->vm.mem, gpa, *n), *n);
+	return buf;
+}
+
+/* Flags wanted at an address. All when it cannot be told. */
 static unsigned live_at(const struct tr *t, uint64_t va)
 {
 	unsigned unknown = X86_ARITH, live = 0;
-	uint64_t first = t->va;
 
-	if (!same_page(va, t->va) || va < first)
-		return X86_ARITH;
-	for (unsigned k = 0; k < LOOKAHEAD && unknown; k++) {
-		uint64_t off = va - first;
+	for (unsigned k = 0; k < LOOKAHEAD && unknown && same_page(va, t->va); k++) {
+		uint8_t buf[15];
 		struct x86_insn i;
+		unsigned n;
+		const uint8_t *p = peek(t, va, buf, &n);
 
-		if (off >= t->span || x86_decode(&i, X86_MODE64, t->bytes + off, t->span - off) <= 0)
+		if (x86_decode(&i, X86_MODE64, p, n) <= 0)
 			break;
 		live |= flags_read(&i) & unknown;
 		unknown &= ~flags_written(&i);
 		va += i.len;
 		if (i.op == X86_OP_JMP) {
 			va += (uint64_t)i.imm;
-			if (!same_page(va, first) || va < first)
-				break;
 			continue;
 		}
 		if (i.attr & X86_A_BRANCH || i.op == X86_OP_UD || ends_block(i.op))
@@ -679,13 +691,52 @@ static void push_return(struct tr *t)
 	add_rsp(t, -8);
 }
 
+/*
+ * The body of a retpoline (Intel, "Retpoline: a branch target injection mitigation", 4.3):
+ *
+ *     call 1f ; loop of PAUSE or LFENCE ; 1: mov [rsp], reg ; ret
+ *
+ * is an indirect jump to reg that keeps the CPU from predicting it. Where this CALL leads there, it is made
+ * one again: the register's number, else -1. What the CALL leaves below RSP is written, too.
+ */
+static int retpoline_register(const struct tr *t, uint64_t target)
+{
+	uint8_t buf[15];
+	const uint8_t *p;
+	unsigned n;
+
+	if (!same_page(target, t->va) || target - next_va(t) > 16)
+		return -1;
+	p = peek(t, target, buf, &n);
+	/* REX.W mov [rsp], reg; ret, or jmp to a return thunk, which is left alone */
+	if (n < 5 || (p[0] & 0xfb) != 0x48 || p[1] != 0x89 || (p[2] & 0xc7) != 0x04 || p[3] != 0x24 || p[4] != 0xc3)
+		return -1;
+	n = (p[2] >> 3 & 7) | (p[0] & 4) << 1;
+	return n == RSP ? -1 : (int)n;
+}
+
 /* A slow path that is done with a branch does not come back: bt_c_mem() goes where RIP says. */
 static void rule_call_near(struct tr *t)
 {
+	struct mem_op m;
 	uint64_t target = next_va(t) + (uint64_t)t->now->i.imm;
+
+	int reg = retpoline_register(t, target);
 
 	if (t->now->i.opsize != 8) {
 		call_interp(t);
+		return;
+	}
+	if (reg >= 0) {
+		flags_to_mem(t);
+		t->retry = t->e.p;
+		if (is_scratch(reg))
+			load_gpr(t, R11, (unsigned)reg);
+		else
+			emit_op_r(&t->e, true, OP_MOV_STORE, (unsigned)reg, R11);
+		m = check(t, &at_push, 8, true, 0);
+		emit_op_m(&t->e, true, OP_MOV_STORE, R11, &m);
+		leave_indirect(t, 0);
 		return;
 	}
 	push_return(t);
@@ -1043,13 +1094,13 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint6
 	t->bytes = copy;
 	t->span = span;
 	t->blk = blk;
+	*blk = (struct bt_block){.va = va, .gpa = gpa, .gpa2 = gpa2, .key = (uint8_t)key};
 	decode_all(t);
 	if (!t->n)
 		return NULL;
 	if (gpa2)
 		t->n = 1;
 	find_live(t);
-	*blk = (struct bt_block){.va = va, .gpa = gpa, .gpa2 = gpa2, .key = (uint8_t)key};
 	t->e.p = v->rw + align_up(v->used, 16);
 	t->e.end = v->rw + BT_CACHE;
 

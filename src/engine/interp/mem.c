@@ -809,7 +809,7 @@ static void wait_others(struct engine_cpu *c, uint64_t epoch)
 void code_page_mark(struct engine_cpu *c, uint64_t gpa, unsigned len)
 {
 	struct engine_vm *vm = c->vm;
-	uint64_t page = mem_page(vm->mem, gpa), lines = lines_of(gpa, len);
+	uint64_t page = mem_page(vm->mem, gpa);
 	uint8_t *bits = &vm->mem->page_bits[page];
 
 	if (!(__atomic_load_n(bits, __ATOMIC_SEQ_CST) & MEM_PG_CODE_SYNCED)) {
@@ -827,5 +827,10 @@ void code_page_mark(struct engine_cpu *c, uint64_t gpa, unsigned len)
 		}
 		pthread_mutex_unlock(&vm->code_lock);
 	}
-	__atomic_fetch_or(&vm->page_lines[page], lines, __ATOMIC_SEQ_CST);
+	code_lines_mark(vm, gpa, len);
+}
+
+void code_lines_mark(struct engine_vm *vm, uint64_t gpa, unsigned len)
+{
+	__atomic_fetch_or(&vm->page_lines[mem_page(vm->mem, gpa)], lines_of(gpa, len), __ATOMIC_SEQ_CST);
 }

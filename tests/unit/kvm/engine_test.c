@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "engine/bt/bt.h"
 #include "engine/engine.h"
 
 /* Runs fn in a child that may spoil its process; its asserts are ours. */
@@ -59,7 +60,8 @@ int main(void)
 	uint64_t began = now_ns();
 	int rc;
 
-	assert(list[0] == &engine_kvm && list[1] == &engine_interp && !list[2]);
+	assert(list[0] == &engine_kvm && list[1] == &engine_bt && list[2] == &engine_interp);
+	assert(list[3] == &engine_check && !list[4]); /* behind interp: never chosen */
 	for (unsigned i = 0; list[i]; i++) {
 		assert(engine_find(list[i]->name) == list[i] && list[i]->about[0]);
 		/* what an engine must have */
@@ -75,10 +77,11 @@ int main(void)
 	printf("kvm: %s (%d)\n", kvm, rc);
 	assert(kvm[0] && !strchr(kvm, '\n'));
 	assert(engine_probe(&engine_interp, why, sizeof why) == 0);
+	assert(engine_probe(&engine_bt, why, sizeof why) == (bt_host_fits() ? 0 : -ENOTSUP));
 	got = engine_choose(why, sizeof why);
 	printf("chosen: %s, %s\n", got->name, why);
-	assert(got == (rc ? &engine_interp : &engine_kvm));
-	assert(!strncmp(why, "kvm: ", 5) && !!strstr(why, "; interp: works") == !!rc);
+	assert(got == (!rc ? &engine_kvm : bt_host_fits() ? &engine_bt : &engine_interp));
+	assert(!strncmp(why, "kvm: ", 5) && !!strstr(why, bt_host_fits() ? "; bt: works" : "; interp: works") == !!rc);
 	/* the words are cut, nothing else */
 	assert(engine_choose(small, sizeof small) == got && strlen(small) == sizeof small - 1);
 	assert(engine_choose(NULL, 0) == got);
