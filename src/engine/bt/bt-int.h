@@ -151,6 +151,7 @@ struct bt_vm {
 	uint8_t *glue_vec, *glue_x87;
 
 	/* statistics */
+	struct bt_verifier *verifier;
 	uint64_t nverified, nviolations, ns_verify;
 	uint64_t ntranslated, ninsns_guest, nbytes_guest, nbytes_host, ns_translate, nflushes, nstale;
 };
@@ -214,12 +215,16 @@ struct bt_violation {
 	const char *why;
 	size_t off; /* of the instruction, from the start of the code */
 };
-/*
- * May the code from..to (writable mapping) of a block of MMU mode mmu be run? entries: offsets in the cache where it is
- * entered from outside but for its start; 0: none.
- */
-bool bt_verify(const struct bt_vm *v, const uint8_t *from, const uint8_t *to, unsigned mmu, const uint32_t *entries,
-	unsigned nentries, struct bt_violation *out);
+/* Of the block: the first of its sites, links and calls, all up to the last of the machine; its direct entry */
+struct bt_verify_range {
+	uint32_t sites, links, calls;
+	const uint8_t *entry;
+	const struct insn *in; /* the guest's */
+	unsigned n;
+};
+/* May the code from..to (writable mapping) of a block of MMU mode mmu be run? The lock is held. */
+bool bt_verify(struct bt_vm *v, const uint8_t *from, const uint8_t *to, unsigned mmu,
+	const struct bt_verify_range *range, struct bt_violation *out);
 
 /* ---- glue.c ---- */
 void bt_glue(struct bt_vm *v, struct emit *e);
@@ -245,6 +250,7 @@ bool bt_check_low(struct bt_cpu *b);          /* the code cache is to be flushed
 /* The translation of blk goes on at rip; unless a trace is open, begins one there. */
 void bt_check_open(struct bt_cpu *b, const struct bt_block *blk, uint64_t rip);
 void bt_check_at(struct bt_cpu *b, uint64_t rip); /* C is about to execute the instruction at rip */
+void bt_check_move(struct bt_cpu *b, const struct bt_block *blk, uint64_t rip); /* on to blk, at rip */
 void bt_check_gone(struct bt_cpu *b, bool branch); /* the block has been left for cpu.rip, by a branch or somehow */
 int bt_check_landed(struct bt_cpu *b, int why);   /* a jump to cpu.jb; returns why, or 0 if nothing is left to do */
 

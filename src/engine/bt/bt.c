@@ -274,8 +274,7 @@ static void *narrow(struct bt_cpu *b, const struct bt_block *blk, const struct b
 	if (!n)
 		return NULL;
 	if (unlikely(v->check)) {
-		bt_check_at(b, va);
-		bt_check_open(b, n, va);
+		bt_check_move(b, n, va);
 	}
 	b->regs_want = 0;
 	return n->code;

@@ -72,6 +72,7 @@ void bt_cache_free(struct bt_vm *v)
 		munmap(v->calls, BT_SITES * sizeof *v->calls);
 	if (v->arena)
 		munmap(v->arena, ARENA);
+	free(v->verifier);
 	pthread_mutex_destroy(&v->lock);
 }
 

@@ -605,6 +605,16 @@ void bt_check_at(struct bt_cpu *b, uint64_t rip)
 	mismatch(b, "instruction not reached", &k->at[k->n - 1], rip, true);
 }
 
+void bt_check_move(struct bt_cpu *b, const struct bt_block *blk, uint64_t rip)
+{
+	struct bt_check *k = b->check;
+
+	bt_check_at(b, rip);
+	k->npartial += k->open;
+	k->open = k->fault_due = false;
+	bt_check_open(b, blk, rip);
+}
+
 void bt_check_gone(struct bt_cpu *b, bool branch)
 {
 	struct bt_check *k = b->check;

@@ -376,7 +376,7 @@ bool call_interp(struct tr *t)
 	flags_spare(t);
 	emit_imm(e, R10, call);
 	emit_jmp_to(e, t->v->glue_call);
-	t->v->calls[call]->resume = offset_of(t, e->p);
+	t->v->calls[call]->resume = flags & BIND_ENDS ? 0 : offset_of(t, e->p);
 	t->fl_mem = true; /* whatever it did to the flags is there */
 	facts_forget(t);
 	t->regs = 0;
@@ -1034,25 +1034,15 @@ static void guard_second(struct tr *t)
 	c->va = t->va;
 }
 
-/* Is what has been emitted from start on fit to be run? sites, calls: the first of this block */
-static bool verified(struct tr *t, const uint8_t *start, uint32_t sites, uint32_t calls)
+/* Is what has been emitted from start on fit to be run? */
+static bool verified(struct tr *t, const uint8_t *start, const struct bt_verify_range *range)
 {
-	enum { ENTRIES = 3 * MAX_COLD };
 	static struct log_rate rate;
-	uint32_t entries[ENTRIES];
 	struct bt_vm *v = t->v;
 	struct bt_violation bad;
 	uint64_t began = now_ns();
-	unsigned n = 0;
-	bool ok;
+	bool ok = bt_verify(v, start, t->e.p, t->mmu, range, &bad);
 
-	for (; sites < v->nsites && n + 2 <= ENTRIES; sites++) {
-		entries[n++] = v->sites[sites].retry;
-		entries[n++] = v->sites[sites].resume;
-	}
-	for (; calls < v->ncalls && n < ENTRIES; calls++)
-		entries[n++] = v->calls[calls]->resume;
-	ok = bt_verify(v, start, t->e.p, t->mmu, entries, n, &bad);
 	v->nverified++;
 	v->ns_verify += now_ns() - began;
 	if (ok)
@@ -1160,7 +1150,7 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint6
 	blk->check_exit = t->e.p - v->rw + v->rx;
 	emit_imm(&t->e, R11, va);
 	emit_jmp_to(&t->e, v->glue_leave);
-	if (t->e.full || t->failed || (v->verify && !verified(t, start, sites, calls))) {
+	if (t->e.full || t->failed || (v->verify && !verified(t, start, &(struct bt_verify_range){sites, links, calls, blk->entry, in, t->n}))) {
 		blk->stale = true; /* if a mark points to it */
 		v->nblocks += gpa2 ? 2 : 0;
 		v->nsites = sites;

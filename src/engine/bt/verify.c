@@ -7,25 +7,31 @@
  * Memory operands are
  *   gs:[constant]           inside struct bt_cpu; what may be written is listed (writable[]);
  *   gs:[r * 8 + constant]   the same for every value that r may have;
- *   [r + R10 + d], [R11]    after a TLB check that covers these bytes for this kind of access.
+ *   [r + R10 + d], [R11]    after a TLB check that covers these bytes for this kind of access;
+ *   RDI, RSI of REP         host addresses made by such a check, and a count that ends with the page.
  *
- * To know the last two, registers are followed symbolically in a straight line. A register holds an unknown
- * plus a constant, a number, or one of the steps of a check (enum kind). The check itself is
- * a CMP of a PAGE with the tag at an INDEX, both of the same unknown; when the JNE behind it is not taken, all bytes
- * from the one that made the index to the one that made the page are good, and the addend at the same index
- * makes a pointer of that unknown. Where code is jumped to, everything is forgotten. What an
- * instruction does to registers is over-estimated for all but those that checks are made of.
+ * To know that, registers are followed symbolically. A register holds an unknown plus a constant, a number, or one
+ * of the steps of a check (enum kind). The check itself is a CMP of a PAGE with the tag at an INDEX, both of the
+ * same unknown; when the JNE behind it is not taken, all bytes from the one that made the index to the one that made
+ * the page are good, and the addend at the same index makes a host pointer of that unknown. Addends may be
+ * kept in the vCPU's block (fact[]), whose contents are followed like registers. What an instruction writes is
+ * told by written(), which knows less than the translator does and nothing of it.
+ *
+ * Where code is jumped to, what is known is what holds on all ways there. Jumps forward are met before their target,
+ * so that is simply kept. For jumps back - loops, the return from code behind the block, and the retry when
+ * the glue has filled the TLB - it is assumed that only R9-R11 have changed; when the jump is met and says otherwise,
+ * what it contradicts is struck out at the target, and all begins again. Where C comes back to
+ * after it has executed an instruction for the guest, no fact is left, and only what the code for it leaves alone.
  *
  * An instruction that faults on the host would be husk's end, as nothing catches that: those with aligned operands
  * want a test of the address, divisions the comparison that rules the fault out (div_guarded()), bit strings
  * a bounded bit number; control words are loaded from struct bt_cpu only, where their new value has been looked at.
  */
 #include <stdio.h>
+#include <stdlib.h>
 
-#include "engine/bt/bt-int.h"
-#include "base/log.h"
+#include "engine/bt/translate-int.h"
 
-#define CPU(field) offsetof(struct bt_cpu, field)
 #define SIZE(field) sizeof(((struct bt_cpu *)0)->field)
 #define RANGE(field) {CPU(field), SIZE(field)}
 
@@ -38,7 +44,10 @@ static const struct {
 	RANGE(cpu.fl), RANGE(nsens), RANGE(x87),
 };
 
-enum { CODE_MAX = 64 << 10, ACCESSES_MAX = 64 };
+enum { CODE_MAX = 64 << 10, LABELS_MAX = 1024, ROUNDS = 24 };
+/* What is followed: 16 registers, fact[], string, the guest's R9-R11 in memory, the bases of FS and GS */
+enum { FACTS = 16, STRING = FACTS + BT_FACTS, GUEST = STRING + 1, SEGS = GUEST + 3, KNOWN = SEGS + 2,
+	SUMS_MAX = 256 };
 
 /* What is known of a register: */
 enum kind {
@@ -50,32 +59,75 @@ enum kind {
 	PAGE,    /* id + off >> 12 */
 	BELOW,   /* at most off */
 	ADDEND,  /* added to id, makes a host pointer; good for id + lo to id + hi */
-	POINTER, /* to the host's memory, good for 0 to hi */
+	POINTER, /* id + off as the host sees it, good from lo to hi bytes further */
+	NEGROOM, /* less the bytes from id + off to the page's end */
+	ROOM,    /* at most that, also of id2 + off2 if there is an id2; >> shift */
 	CODE,    /* from the jump cache, for the address that was asked for */
 };
 
-struct value {
-	enum kind kind;
+struct content {
+	uint8_t kind; /* enum kind */
+	uint8_t shift;
 	bool write;     /* ADDEND, POINTER */
-	uint32_t id;
-	int64_t off;
+	uint32_t id, id2;
+	int64_t off, off2;
 	int64_t lo, hi; /* ADDEND, POINTER */
 };
 
-struct verify {
+/* A CMP with a tag, or with the jump cache; when it has been passed, also that */
+struct compared {
+	bool tag, jc, write;
+	struct content index;
+	int64_t lo, hi;
+};
+
+struct tested {
+	bool set;
+	uint8_t mask;
+	uint32_t id;
+	int64_t off;
+};
+
+struct state {
+	struct content known[KNOWN];
+	struct compared cmp, passed;
+	struct tested test, aligned;
+	struct x86_insn last[2]; /* the last instruction and the one before */
+};
+
+struct label {
+	uint32_t off; /* in the block */
+	bool forward; /* from has been set */
+	bool back;    /* jumped to from behind */
+	bool outside; /* C comes here when it has done something ... */
+	const struct x86_insn *call; /* ... namely this instruction of the guest */
+	uint32_t since; /* ... namely the guest's instruction whose code begins here; UINT32_MAX: something else */
+	bool met;     /* assumed has been set */
+	uint32_t fresh; /* ids from here on were made up at this label */
+	uint64_t weak; /* of known[]: what a jump back contradicts */
+	struct state from, assumed;
+};
+
+struct bt_verifier {
 	const struct bt_vm *v;
 	const uint8_t *from, *to;
+	const struct bt_verify_range *range;
 	unsigned mmu;
 	uint32_t ids;
-	struct value reg[16];
-	/* what the last instruction compared: a JNE that is not taken makes it passed */
-	struct { bool tag, jc, write; struct value index; int64_t lo, hi; } cmp, passed;
-	struct { bool set; uint8_t mask; uint32_t id; int64_t off; } test, aligned;
-	struct x86_insn last[2]; /* the last instruction and the one before */
+	bool again;
+	/* unknowns that are made of others: always the same one of the same */
+	unsigned nsums;
+	struct { struct content a, b; unsigned scale; uint32_t id; } sum[SUMS_MAX];
+	struct state s;
 	const char *why;
 	const uint8_t *at;
-	uint8_t starts[CODE_MAX / 8], targets[CODE_MAX / 8];
+	uint8_t starts[CODE_MAX / 8];
+	uint16_t label_at[CODE_MAX]; /* number of the label + 1 */
+	unsigned nlabels;
+	struct label label[LABELS_MAX];
 };
+
+#define REG(f, n) (&(f)->s.known[(n) & 15])
 
 static bool bit(const uint8_t *map, size_t n)
 {
@@ -87,28 +139,48 @@ static void bit_set(uint8_t *map, size_t n)
 	map[n / 8] |= (uint8_t)(1u << (n % 8));
 }
 
-static bool bad(struct verify *f, const char *why)
+static bool bad(struct bt_verifier *f, const char *why)
 {
-	f->why = why;
+	if (!f->why)
+		f->why = why;
 	return false;
 }
 
-static struct value fresh(struct verify *f)
+static struct content fresh(struct bt_verifier *f)
 {
-	return (struct value){.kind = VALUE, .id = ++f->ids};
+	return (struct content){.kind = VALUE, .id = ++f->ids};
 }
 
-static void forget(struct verify *f)
+static bool same(const struct content *a, const struct content *b)
 {
-	for (unsigned r = 0; r < 16; r++)
-		f->reg[r] = fresh(f);
-	f->cmp.tag = f->cmp.jc = f->passed.tag = f->passed.jc = f->test.set = f->aligned.set = false;
-	f->last[0].op = f->last[1].op = X86_OP_NOP;
+	return a->kind == b->kind && a->shift == b->shift && a->write == b->write && a->id == b->id &&
+	       a->id2 == b->id2 && a->off == b->off && a->off2 == b->off2 && a->lo == b->lo && a->hi == b->hi;
+}
+
+/* What does not outlive a label */
+static void forget_steps(struct state *s)
+{
+	s->cmp.tag = s->cmp.jc = s->passed.tag = s->passed.jc = s->test.set = s->aligned.set = false;
+	s->last[0].op = s->last[1].op = X86_OP_NOP;
+}
+
+static void forget(struct bt_verifier *f)
+{
+	for (unsigned r = 0; r < KNOWN; r++)
+		f->s.known[r] = fresh(f);
+	forget_steps(&f->s);
+}
+
+static void forget_scratch(struct bt_verifier *f)
+{
+	for (unsigned r = R9; r <= R11; r++)
+		f->s.known[r] = fresh(f);
+	forget_steps(&f->s);
 }
 
 /* ---- memory ---- */
 
-static bool cpu_block(struct verify *f, size_t at, size_t len, bool write)
+static bool cpu_block(struct bt_verifier *f, size_t at, size_t len, bool write)
 {
 	if (at > sizeof(struct bt_cpu) || len > sizeof(struct bt_cpu) - at)
 		return bad(f, "gs: outside of the vCPU's block");
@@ -119,15 +191,15 @@ static bool cpu_block(struct verify *f, size_t at, size_t len, bool write)
 }
 
 /* The greatest value of a register, if there is a small one. */
-static bool bounded(const struct value *v, int64_t *max)
+static bool bounded(const struct content *v, int64_t *max)
 {
 	*max = v->kind == INDEX ? TLB_SIZE - 1 : v->off;
 	return v->kind == INDEX || v->kind == BELOW;
 }
 
-static bool is_aligned(const struct verify *f, uint32_t id, int64_t off, unsigned mask)
+static bool is_aligned(const struct bt_verifier *f, uint32_t id, int64_t off, unsigned mask)
 {
-	return f->aligned.set && f->aligned.id == id && f->aligned.off == off && (f->aligned.mask & mask) == mask;
+	return f->s.aligned.set && f->s.aligned.id == id && f->s.aligned.off == off && (f->s.aligned.mask & mask) == mask;
 }
 
 static unsigned alignment(const struct x86_insn *i)
@@ -137,7 +209,31 @@ static unsigned alignment(const struct x86_insn *i)
 	return i->attr & X86_A_ALIGN ? i->memsize - 1u : 0;
 }
 
-static bool memory(struct verify *f, const struct x86_insn *i)
+static bool is_gs(const struct x86_insn *i)
+{
+	return i->is_mem && i->pfx & X86_PFX_SEG && i->seg == X86_GS;
+}
+
+/* Which of what is followed in the vCPU's block is this operand? */
+static struct content *slot_of(struct bt_verifier *f, const struct x86_insn *i)
+{
+	int64_t at = i->disp - (int64_t)CPU(fact);
+
+	if (!is_gs(i) || i->index >= 0 || i->opsize != 8)
+		return NULL;
+	if (at >= 0 && at < (int64_t)SIZE(fact) && !(at & 7))
+		return &f->s.known[FACTS + at / 8];
+	at = i->disp - (int64_t)(CPU(cpu.s.gpr) + 8 * R9);
+	if (at >= 0 && at < 24 && !(at & 7))
+		return &f->s.known[GUEST + at / 8];
+	for (unsigned s = 0; s < 2; s++)
+		if (i->disp == (int64_t)(CPU(cpu.s.seg) + (X86_FS + s) * sizeof(struct x86_seg) +
+			offsetof(struct x86_seg, base)))
+			return &f->s.known[SEGS + s];
+	return i->disp == (int64_t)CPU(string) ? &f->s.known[STRING] : NULL;
+}
+
+static bool memory(struct bt_verifier *f, const struct x86_insn *i)
 {
 	const bool write = i->arm & X86_ACC_W;
 	const unsigned align = alignment(i);
@@ -154,9 +250,11 @@ static bool memory(struct verify *f, const struct x86_insn *i)
 			return bad(f, "gs: where alignment matters");
 		if (i->disp < 0)
 			return bad(f, "gs: outside of the vCPU's block");
+		if (i->index < 0 && write && i->op == X86_OP_MOV && slot_of(f, i))
+			return true;
 		if (i->index < 0)
 			return cpu_block(f, (size_t)i->disp, i->memsize, write);
-		if (!bounded(&f->reg[i->index], &max))
+		if (!bounded(REG(f, i->index), &max))
 			return bad(f, "gs: with an index that may be anything");
 		return cpu_block(f, (size_t)i->disp, (size_t)max * 8 + i->memsize, write);
 	}
@@ -166,14 +264,14 @@ static bool memory(struct verify *f, const struct x86_insn *i)
 		return bad(f, "an absolute address");
 	for (unsigned turn = 0; turn < 2; turn++) {
 		/* the addend may be base or index */
-		const struct value *p = &f->reg[turn ? i->index & 15 : i->base];
-		const struct value *q = i->index < 0 || turn ? &f->reg[i->base] : &f->reg[i->index];
+		const struct content *p = REG(f, turn ? i->index & 15 : i->base);
+		const struct content *q = i->index < 0 || turn ? REG(f, i->base) : REG(f, i->index);
 		int64_t first = i->disp, id_off = 0;
 
 		if (turn && i->index < 0)
 			break;
 		if (i->index < 0) {
-			if (p->kind == POINTER && first >= 0 && first + i->memsize - 1 <= p->hi &&
+			if (p->kind == POINTER && first >= p->lo && first + i->memsize - 1 <= p->hi &&
 				(p->write || !write) && (!align || is_aligned(f, p->id, p->off + first, align)))
 				return true;
 			/* a constant address plus its addend */
@@ -198,208 +296,391 @@ static bool memory(struct verify *f, const struct x86_insn *i)
 /* ---- what instructions do to registers ---- */
 
 /* Which column of the TLB is at a displacement in struct bt_cpu? */
-static bool column(const struct verify *f, int64_t disp, size_t member, int64_t *rest)
+static bool column(const struct bt_verifier *f, int64_t disp, size_t member, int64_t *rest)
 {
 	*rest = disp - (int64_t)(CPU(cpu.tlb) + f->mmu * sizeof(struct tlb) + member);
 	return *rest >= 0 && *rest < 8 * TLB_SIZE && !(*rest & 7);
 }
 
 /* CMP r, gs:[...]: is it one with a tag, or with the jump cache? */
-static void compare(struct verify *f, const struct x86_insn *i)
+static void compare(struct bt_verifier *f, const struct x86_insn *i)
 {
-	const struct value *r = &f->reg[i->reg], *x = i->index >= 0 ? &f->reg[i->index] : NULL;
-	const bool w = column(f, i->disp, offsetof(struct tlb, wtag), &(int64_t){0});
+	const struct content *r = REG(f, i->reg), *x = i->index >= 0 ? REG(f, i->index) : NULL;
+	struct compared *c = &f->s.cmp;
 	int64_t rest;
 
-	if (!i->is_mem || i->seg != X86_GS || !(i->pfx & X86_PFX_SEG) || i->opsize != 8 || i->form != X86_F_R_RM)
+	if (!is_gs(i) || i->opsize != 8 || i->form != X86_F_R_RM)
 		return;
-	f->cmp.write = w;
-	if (column(f, i->disp, w ? offsetof(struct tlb, wtag) : offsetof(struct tlb, rtag), &rest)) {
+	c->write = column(f, i->disp, offsetof(struct tlb, wtag), &rest);
+	if (c->write || column(f, i->disp, offsetof(struct tlb, rtag), &rest)) {
 		if (x && !rest && x->kind == INDEX && r->kind == PAGE && r->id == x->id && r->off >= x->off &&
 			r->off - x->off < MEM_PAGE) {
-			f->cmp.tag = true;
-			f->cmp.index = *x;
-			f->cmp.lo = x->off;
-			f->cmp.hi = r->off;
+			c->tag = true;
+			c->index = *x;
+			c->lo = x->off;
+			c->hi = r->off;
 		} else if (!x && r->kind == NUMBER && (r->off & (TLB_SIZE - 1)) == rest / 8) {
-			f->cmp.tag = true;
-			f->cmp.index = (struct value){.kind = NUMBER, .off = rest};
-			f->cmp.lo = (int64_t)((uint64_t)r->off << 12);
-			f->cmp.hi = f->cmp.lo + MEM_PAGE - 1;
+			c->tag = true;
+			c->index = (struct content){.kind = NUMBER, .off = rest};
+			c->lo = (int64_t)((uint64_t)r->off << 12);
+			c->hi = c->lo + MEM_PAGE - 1;
 		}
 	} else if (i->disp == (int64_t)CPU(jc_va) && x && x->kind == BELOW && x->off <= BT_JC - 1) {
-		f->cmp.jc = true;
-		f->cmp.index = *x;
+		c->jc = true;
+		c->index = *x;
 	}
-}
-
-static bool same_index(const struct value *a, const struct value *b)
-{
-	return a->kind == b->kind && a->id == b->id && a->off == b->off;
 }
 
 /* The addend at the place whose tag was right */
-static bool addend(const struct verify *f, const struct x86_insn *i, struct value *out)
+static bool addend(const struct bt_verifier *f, const struct x86_insn *i, struct content *out)
 {
+	const struct compared *p = &f->s.passed;
 	int64_t rest;
 
-	if (!f->passed.tag || !(i->pfx & X86_PFX_SEG) || i->opsize != 8 ||
-		!column(f, i->disp, offsetof(struct tlb, addend), &rest))
+	if (!p->tag || !is_gs(i) || i->opsize != 8 || !column(f, i->disp, offsetof(struct tlb, addend), &rest))
 		return false;
-	if (i->index >= 0 ? rest || !same_index(&f->reg[i->index], &f->passed.index) :
-			    f->passed.index.kind != NUMBER || f->passed.index.off != rest)
+	if (i->index >= 0 ? rest || !same(REG(f, i->index), &p->index) : p->index.kind != NUMBER || p->index.off != rest)
 		return false;
-	*out = (struct value){.kind = ADDEND, .id = i->index >= 0 ? f->passed.index.id : 0, .lo = f->passed.lo,
-		.hi = f->passed.hi, .write = f->passed.write};
+	*out = (struct content){.kind = ADDEND, .id = i->index >= 0 ? p->index.id : 0, .lo = p->lo, .hi = p->hi,
+		.write = p->write};
 	return true;
 }
 
-static void moves(struct verify *f, const struct x86_insn *i)
+/* What is loaded from the vCPU's block, if that is known */
+static bool loaded(struct bt_verifier *f, const struct x86_insn *i, struct content *out)
 {
-	struct value *d = i->form == X86_F_RM_R || i->form == X86_F_RM_I || i->form == X86_F_O_I ? &f->reg[i->rm] :
-		&f->reg[i->reg];
-	struct value a;
+	const struct content *slot = slot_of(f, i);
 
-	if (i->is_mem && i->form != X86_F_R_RM)
-		return; /* a store */
-	if (i->form == X86_F_A_M)
-		d = &f->reg[RAX];
-	if (i->is_mem && i->form == X86_F_R_RM && addend(f, i, &a))
-		*d = a;
-	else if (i->is_mem && i->form == X86_F_R_RM && i->opsize == 8 && f->passed.jc && i->index >= 0 &&
-		 i->disp == (int64_t)CPU(jc_code) && same_index(&f->reg[i->index], &f->passed.index))
-		*d = (struct value){.kind = CODE};
-	else if (!i->is_mem && i->opsize == 8 && (i->form == X86_F_RM_R || i->form == X86_F_R_RM))
-		*d = f->reg[i->form == X86_F_RM_R ? i->reg : i->rm];
-	else if (!i->is_mem && i->opsize >= 4 && (i->form == X86_F_RM_I || i->form == X86_F_O_I))
-		*d = (struct value){.kind = NUMBER, .off = i->opsize == 4 ? (uint32_t)i->imm : i->imm};
-	else
-		*d = fresh(f);
+	if (addend(f, i, out))
+		return true;
+	if (slot)
+		*out = *slot;
+	return slot;
 }
 
-/* A number that an address is made of: as good as an unknown. */
-static struct value *as_address(struct verify *f, struct value *v)
+/* The register that a number names: of AH it is RAX */
+static unsigned owner(const struct x86_insn *i, unsigned n)
 {
-	if (v->kind == NUMBER)
-		*v = fresh(f);
+	const bool high = i->opsize == 1 && !i->rex && !(i->attr & X86_A_VEX) && n >= 4 && n < 8;
+
+	return high ? n - 4 : n & 15;
+}
+
+/* Something else than a MOV of 64 bits to what is writable[], perhaps to R9-R11 */
+static void guest_written(struct bt_verifier *f, int64_t disp, unsigned len)
+{
+	int64_t at = disp - (int64_t)(CPU(cpu.s.gpr) + 8 * R9);
+
+	for (int64_t r = 0; r < 3; r++)
+		if (at < 8 * r + 8 && at + len > 8 * r)
+			f->s.known[GUEST + r] = fresh(f);
+	at = disp - (int64_t)CPU(cpu.s.seg);
+	for (unsigned s = 0; s < 2 && at >= 0 && at < (int64_t)SIZE(cpu.s.seg); s++)
+		f->s.known[SEGS + s] = fresh(f);
+}
+
+static void moves(struct bt_verifier *f, const struct x86_insn *i)
+{
+	const bool regs = !i->is_mem && (i->form == X86_F_RM_R || i->form == X86_F_R_RM);
+	const struct content *src = REG(f, i->form == X86_F_RM_R ? i->reg : i->rm);
+	struct content *d = i->form == X86_F_R_RM ? REG(f, i->reg) : i->form == X86_F_A_M ? REG(f, RAX) : REG(f, i->rm), a;
+
+	if (i->is_mem && i->form != X86_F_R_RM && i->form != X86_F_A_M) {
+		d = slot_of(f, i);
+		if (d)
+			*d = i->form == X86_F_RM_R ? *src : fresh(f);
+		else if (is_gs(i))
+			guest_written(f, i->disp, i->memsize);
+		return;
+	}
+	if (i->form == X86_F_R_RM && loaded(f, i, &a))
+		*d = a;
+	else if (i->form == X86_F_R_RM && is_gs(i) && i->opsize == 8 && f->s.passed.jc && i->index >= 0 &&
+		 i->disp == (int64_t)CPU(jc_code) && same(REG(f, i->index), &f->s.passed.index))
+		*d = (struct content){.kind = CODE};
+	else if (regs && i->opsize == 8)
+		*d = *src;
+	else if (regs && i->opsize == 4 && src->kind == VALUE)
+		*d = (struct content){.kind = LOW, .id = src->id, .off = src->off};
+	else if (!i->is_mem && i->opsize >= 4 && (i->form == X86_F_RM_I || i->form == X86_F_O_I))
+		*d = (struct content){.kind = NUMBER, .off = i->opsize == 4 ? (uint32_t)i->imm : i->imm};
+	else if (i->form == X86_F_A_M)
+		*d = fresh(f);
+	else
+		*REG(f, owner(i, i->form == X86_F_R_RM ? i->reg : i->rm)) = fresh(f);
+}
+
+/* What an address is made of may be a step by chance, or a number: as good as an unknown. */
+static struct content sum(struct bt_verifier *f, const struct content *a, const struct content *b, unsigned scale)
+{
+	unsigned n = 0;
+
+	while (n < f->nsums && (!same(&f->sum[n].a, a) || !same(&f->sum[n].b, b) || f->sum[n].scale != scale))
+		n++;
+	if (n == SUMS_MAX)
+		return fresh(f);
+	if (n == f->nsums) {
+		f->sum[n].a = *a;
+		f->sum[n].b = *b;
+		f->sum[n].scale = scale;
+		f->sum[n].id = ++f->ids;
+		f->nsums++;
+	}
+	return (struct content){.kind = VALUE, .id = f->sum[n].id};
+}
+
+static struct content *as_address(struct bt_verifier *f, unsigned reg)
+{
+	struct content *v = REG(f, reg);
+
+	if (v->kind != VALUE && v->kind != ADDEND && v->kind != POINTER &&
+		!(v->kind == LOW && reg >= R9 && reg <= R11)) {
+		struct content none = {.kind = NUMBER};
+
+		*v = sum(f, v, &none, 0);
+	}
 	return v;
 }
 
-static void lea(struct verify *f, const struct x86_insn *i)
+static struct content plus(struct bt_verifier *f, const struct content *v, int64_t n)
 {
-	struct value *b = i->base >= 0 && i->base < 16 ? as_address(f, &f->reg[i->base]) : NULL;
-	struct value out = fresh(f);
+	struct content out = *v;
 
-	if (b && i->index < 0 && b->kind == VALUE && i->adsize == 8 && i->opsize >= 4) {
-		out = *b;
-		out.off = (int64_t)((uint64_t)out.off + (uint64_t)i->disp);
-		if (i->opsize == 4)
-			out.kind = LOW;
-	}
-	f->reg[i->reg] = out;
+	if (v->kind != VALUE)
+		return fresh(f);
+	out.off = (int64_t)((uint64_t)v->off + (uint64_t)n);
+	return out;
 }
 
-static void effect(struct verify *f, const struct x86_insn *i)
+static void lea(struct bt_verifier *f, const struct x86_insn *i)
 {
-	struct value *rm = &f->reg[i->rm & 15], *reg = &f->reg[i->reg & 15];
+	struct content out = fresh(f);
+
+	if (i->base >= 0 && i->base < 16 && i->index < 0 && i->adsize == 8 && i->opsize >= 4) {
+		out = plus(f, as_address(f, (unsigned)i->base), i->disp);
+		if (i->opsize == 4)
+			out.kind = LOW; /* if it was nothing known: of a new unknown */
+	}
+	else if (i->index >= 0 && i->base < 16 && i->adsize == 8 && i->opsize == 8) {
+		struct content b = {.kind = NUMBER}, x = *as_address(f, (unsigned)i->index);
+		int64_t off = i->disp;
+
+		if (i->base >= 0)
+			b = *as_address(f, (unsigned)i->base);
+		off += (b.kind == VALUE ? b.off : 0) + (x.kind == VALUE ? (int64_t)((uint64_t)x.off << i->scale) : 0);
+		if ((b.kind == VALUE || b.kind == NUMBER) && x.kind == VALUE) {
+			b.off = x.off = 0;
+			if (!i->scale && b.kind == VALUE && x.id < b.id) /* in one order */
+				out = sum(f, &x, &b, 0);
+			else
+				out = sum(f, &b, &x, i->scale);
+			out.off = off;
+		}
+	}
+	*REG(f, i->reg) = out;
+}
+
+/* ADD of an address and its addend */
+static bool to_host(struct content *v, const struct content *a)
+{
+	if (v->kind != VALUE || a->kind != ADDEND || v->id != a->id)
+		return false;
+	v->kind = POINTER;
+	v->lo = a->lo - v->off;
+	v->hi = a->hi - v->off;
+	v->write = a->write;
+	return true;
+}
+
+/* General registers that another instruction than those of effect() may write */
+static unsigned written(const struct x86_insn *i)
+{
+	unsigned reg = 1u << owner(i, i->reg), rm = i->is_mem ? 0 : 1u << owner(i, i->rm), v = 1u << (i->vvvv & 15);
 
 	switch (i->op) {
 	case X86_OP_MOV:
+		return i->form == X86_F_R_RM ? reg : i->form == X86_F_A_M ? 1u << RAX : rm;
+	case X86_OP_LEA:
+		return reg;
+	case X86_OP_CMP: case X86_OP_TEST: case X86_OP_BT: case X86_OP_JCC: case X86_OP_JMP: case X86_OP_JMPIND:
+	case X86_OP_NOP: case X86_OP_CLC: case X86_OP_STC: case X86_OP_CMC: case X86_OP_SAHF: case X86_OP_PAUSE:
+	case X86_OP_LFENCE: case X86_OP_SFENCE: case X86_OP_MFENCE: case X86_OP_MOVNTI: case X86_OP_LDMXCSR:
+	case X86_OP_STMXCSR: case X86_OP_VZERO:
+		return 0;
+	case X86_OP_ADD: case X86_OP_OR: case X86_OP_ADC: case X86_OP_SBB: case X86_OP_AND: case X86_OP_SUB:
+	case X86_OP_XOR: case X86_OP_MOVBE:
+		return i->form == X86_F_A_I ? 1u << RAX : i->form == X86_F_R_RM ? reg : rm;
+	case X86_OP_ROL: case X86_OP_ROR: case X86_OP_RCL: case X86_OP_RCR: case X86_OP_SHL: case X86_OP_SHR:
+	case X86_OP_SAL: case X86_OP_SAR: case X86_OP_NOT: case X86_OP_NEG: case X86_OP_INC: case X86_OP_DEC:
+	case X86_OP_SHLD: case X86_OP_SHRD: case X86_OP_BTS: case X86_OP_BTR: case X86_OP_BTC: case X86_OP_SETCC:
+	case X86_OP_BSWAP:
+		return rm;
+	case X86_OP_IMUL2: case X86_OP_IMUL3: case X86_OP_MOVSX: case X86_OP_MOVZX: case X86_OP_CMOVCC:
+	case X86_OP_BSF: case X86_OP_BSR: case X86_OP_TZCNT: case X86_OP_LZCNT: case X86_OP_POPCNT: case X86_OP_ADCX:
+	case X86_OP_ADOX: case X86_OP_CRC32: case X86_OP_ANDN: case X86_OP_BEXTR: case X86_OP_BZHI: case X86_OP_PDEP:
+	case X86_OP_PEXT: case X86_OP_RORX: case X86_OP_SARX: case X86_OP_SHLX: case X86_OP_SHRX:
+		return reg;
+	case X86_OP_BLSI: case X86_OP_BLSMSK: case X86_OP_BLSR:
+		return v;
+	case X86_OP_MULX:
+		return reg | v;
+	case X86_OP_MUL: case X86_OP_IMUL1: case X86_OP_DIV: case X86_OP_IDIV: case X86_OP_CMPXCHG8B:
+	case X86_OP_CWD: case X86_OP_RDTSC:
+		return 1u << RAX | 1u << RDX;
+	case X86_OP_CBW: case X86_OP_LAHF: case X86_OP_X87: /* FNSTSW AX */
+		return 1u << RAX;
+	case X86_OP_XADD:
+		return reg | rm;
+	case X86_OP_XCHG:
+		return i->form == X86_F_A_O ? rm | 1u << RAX : reg | rm;
+	case X86_OP_CMPXCHG:
+		return rm | 1u << RAX;
+	case X86_OP_VEC: case X86_OP_MMX:
+		return (i->kreg == X86_K_GPR ? reg : 0) | (i->krm == X86_K_GPR ? rm : 0) |
+		       (i->kvex == X86_K_GPR ? v : 0) | (i->attr & X86_A_PCMPSTR ? 1u << RCX : 0);
+	case X86_OP_MOVS: case X86_OP_STOS:
+		return 1u << RCX | 1u << RSI | 1u << RDI;
+	default:
+		return 0xffff;
+	}
+}
+
+/* The instructions that checks are made of. True: that is all they do. */
+static bool step(struct bt_verifier *f, const struct x86_insn *i)
+{
+	struct content *rm = REG(f, i->rm), *reg = REG(f, i->reg), a;
+	const struct x86_insn *before = &f->s.last[0];
+	const bool imm = !i->is_mem && (i->form == X86_F_RM_I || i->form == X86_F_A_I);
+
+	if (i->form == X86_F_A_I)
+		rm = REG(f, RAX);
+	switch (i->op) {
+	case X86_OP_MOV:
 		moves(f, i);
-		return;
+		return true;
 	case X86_OP_LEA:
 		lea(f, i);
-		return;
+		return true;
 	case X86_OP_CMP:
 		compare(f, i);
-		return;
+		return true;
 	case X86_OP_TEST:
-		if (!i->is_mem && i->form == X86_F_RM_I && i->opsize == 1 && (rm->kind == VALUE || rm->kind == LOW) &&
-			i->rex) {
-			f->test.set = true;
-			f->test.mask = (uint8_t)i->imm;
-			f->test.id = rm->id;
-			f->test.off = rm->off;
-		}
-		return;
-	case X86_OP_JCC: case X86_OP_JMP: case X86_OP_JMPIND: case X86_OP_NOP: case X86_OP_BT:
-	case X86_OP_CLC: case X86_OP_STC: case X86_OP_CMC: case X86_OP_SAHF:
-		return;
+		if (imm && i->opsize == 1 && i->rex && (rm->kind == VALUE || rm->kind == LOW))
+			f->s.test = (struct tested){.set = true, .mask = (uint8_t)i->imm, .id = rm->id, .off = rm->off};
+		return true;
 	case X86_OP_RORX:
-		rm = as_address(f, rm);
-		if (!i->is_mem && i->opsize == 4 && i->imm == 12 && (rm->kind == LOW || rm->kind == VALUE)) {
-			*reg = (struct value){.kind = TURNED, .id = rm->id, .off = rm->off};
-			return;
-		}
-		*reg = fresh(f);
-		return;
+		rm = as_address(f, i->rm);
+		if (i->is_mem || i->opsize != 4 || i->imm != 12 || (rm->kind != LOW && rm->kind != VALUE))
+			return false;
+		*reg = (struct content){.kind = TURNED, .id = rm->id, .off = rm->off};
+		return true;
 	case X86_OP_MOVZX:
-		if (!i->is_mem && i->srcsize == 1 && i->opsize >= 4 && rm->kind == TURNED && i->rm >= 4 && i->rex)
-			*reg = (struct value){.kind = INDEX, .id = rm->id, .off = rm->off};
-		else if (i->srcsize == 1 && i->opsize >= 4)
-			*reg = (struct value){.kind = BELOW, .off = 255};
-		else
-			*reg = fresh(f);
-		return;
+		if (i->is_mem || i->srcsize != 1 || i->opsize < 4 || !i->rex || rm->kind != TURNED)
+			return false;
+		*reg = (struct content){.kind = INDEX, .id = rm->id, .off = rm->off};
+		return true;
 	case X86_OP_SHR:
-		if (!i->is_mem && i->form == X86_F_RM_I && i->opsize == 8 && i->imm == 12 && rm->kind == VALUE) {
+		if (!imm || i->opsize != 8)
+			return false;
+		if (rm->kind == VALUE && i->imm == 12)
 			rm->kind = PAGE;
-			return;
-		}
-		break;
+		else if (rm->kind == ROOM && !rm->shift && i->imm < 4)
+			rm->shift = (uint8_t)i->imm;
+		else
+			return false;
+		return true;
 	case X86_OP_AND:
-		if (!i->is_mem && i->form == X86_F_RM_I && i->opsize == 4 && i->imm >= 0) {
-			*rm = (struct value){.kind = BELOW, .off = i->imm};
-			return;
+		if (!imm || i->opsize != 4 || i->imm < 0)
+			return false;
+		*rm = (struct content){.kind = BELOW, .off = i->imm};
+		return true;
+	case X86_OP_OR:
+		if (!imm || i->opsize != 8 || i->imm != -MEM_PAGE || rm->kind != LOW)
+			return false;
+		rm->kind = NEGROOM;
+		return true;
+	case X86_OP_NEG:
+		if (i->is_mem || i->opsize != 8 || rm->kind != NEGROOM)
+			return false;
+		rm->kind = ROOM;
+		return true;
+	case X86_OP_CMOVCC: /* CMP a, b; CMOVA a, b: the lesser of them */
+		if (i->is_mem || i->opsize != 8 || i->cc != CC_A || before->op != X86_OP_CMP || before->is_mem ||
+			before->form != X86_F_R_RM || before->opsize != 8 || before->reg != i->reg || before->rm != i->rm ||
+			reg->kind != ROOM)
+			return false;
+		if (rm->kind == ROOM && !reg->id2 && !rm->id2 && reg->shift == rm->shift) {
+			reg->id2 = rm->id;
+			reg->off2 = rm->off;
 		}
-		break;
-	case X86_OP_ADD:
-		if (i->is_mem && i->form == X86_F_R_RM && reg->kind == VALUE) {
-			struct value a;
-
-			if (addend(f, i, &a) && a.id == reg->id && a.lo == reg->off) {
-				*reg = (struct value){.kind = POINTER, .id = a.id, .off = a.lo, .hi = a.hi - a.lo,
-					.write = a.write};
-				return;
-			}
+		return true;
+	case X86_OP_ADD: case X86_OP_SUB:
+		if (i->opsize != 8)
+			return false;
+		if (imm) {
+			*rm = plus(f, rm, i->op == X86_OP_ADD ? i->imm : (int64_t)-(uint64_t)i->imm);
+			return true;
 		}
-		break;
-	case X86_OP_OR: case X86_OP_ADC: case X86_OP_SBB: case X86_OP_SUB: case X86_OP_XOR:
-	case X86_OP_ROL: case X86_OP_ROR: case X86_OP_RCL: case X86_OP_RCR: case X86_OP_SHL: case X86_OP_SAL: case X86_OP_SAR:
-		break;
+		if (i->op == X86_OP_SUB || i->form != X86_F_R_RM)
+			return false;
+		return i->is_mem ? loaded(f, i, &a) && to_host(reg, &a) : to_host(reg, rm);
+	case X86_OP_INC: case X86_OP_DEC:
+		if (i->is_mem || i->opsize != 8)
+			return false;
+		*rm = plus(f, rm, i->op == X86_OP_INC ? 1 : -1);
+		return true;
 	default:
-		/* whatever it writes, explicitly or not */
-		*reg = fresh(f);
-		if (!i->is_mem)
-			*rm = fresh(f);
-		f->reg[i->vvvv & 15] = fresh(f);
-		f->reg[RAX] = fresh(f);
-		f->reg[RCX] = fresh(f);
-		f->reg[RDX] = fresh(f);
-		return;
+		return false;
 	}
-	if (i->form == X86_F_A_I)
-		f->reg[RAX] = fresh(f);
-	else if (i->form == X86_F_R_RM)
-		*reg = fresh(f);
-	else if (!i->is_mem)
-		*rm = fresh(f);
+}
+
+static void effect(struct bt_verifier *f, const struct x86_insn *i)
+{
+	unsigned m;
+
+	if (is_gs(i) && i->arm & X86_ACC_W && i->index < 0 && i->op != X86_OP_MOV)
+		guest_written(f, i->disp, i->memsize);
+	if (step(f, i))
+		return;
+	m = written(i);
+	for (unsigned r = 0; r < 16; r++)
+		if (m >> r & 1)
+			*REG(f, r) = fresh(f);
 }
 
 /* ---- what instructions there may be ---- */
 
-static bool div_guarded(const struct verify *f, const struct x86_insn *i)
+static bool div_guarded(const struct bt_verifier *f, const struct x86_insn *i)
 {
-	const struct x86_insn *j = &f->last[0], *c = &f->last[1];
+	const struct x86_insn *j = &f->s.last[0], *c = &f->s.last[1];
 
-	if (i->is_mem || i->opsize < 4 || j->op != X86_OP_JCC || c->op != X86_OP_CMP || c->is_mem || c->opsize != i->opsize)
+	if (i->is_mem || i->opsize < 4 || j->op != X86_OP_JCC || c->op != X86_OP_CMP || c->is_mem ||
+		c->opsize != i->opsize)
 		return false;
 	if (i->op == X86_OP_DIV) /* CMP rdx, divisor; JAE away */
 		return j->cc == CC_AE && c->form == X86_F_R_RM && c->reg == RDX && c->rm == i->rm;
 	return j->cc == CC_BE && c->form == X86_F_RM_I && c->imm == 1; /* CMP divisor + 1, 1; JBE away */
 }
 
-static bool allowed(struct verify *f, const struct x86_insn *i)
+static bool covers(const struct content *room, const struct content *p)
+{
+	return (room->id == p->id && room->off == p->off) || (room->id2 == p->id && room->off2 == p->off);
+}
+
+/* REP: the pointers are the host's, and the count does not go over the end of either page */
+static bool rep_good(const struct bt_verifier *f, const struct x86_insn *i)
+{
+	const struct content *n = REG(f, RCX), *d = REG(f, RDI), *s = REG(f, RSI);
+
+	if (!(i->pfx & X86_PFX_F3) || i->pfx & (X86_PFX_F2 | X86_PFX_SEG | X86_PFX_67) || n->kind != ROOM ||
+		1u << n->shift != i->opsize)
+		return false;
+	if (d->kind != POINTER || !d->write || d->lo > 0 || d->hi < 0 || !covers(n, d))
+		return false;
+	return i->op == X86_OP_STOS || (s->kind == POINTER && s->lo <= 0 && s->hi >= 0 && covers(n, s));
+}
+
+static bool allowed(struct bt_verifier *f, const struct x86_insn *i)
 {
 	int64_t max;
 
@@ -408,14 +689,16 @@ static bool allowed(struct verify *f, const struct x86_insn *i)
 		return div_guarded(f, i) || bad(f, "a division that may fault");
 	case X86_OP_BT: case X86_OP_BTS: case X86_OP_BTR: case X86_OP_BTC:
 		return !i->is_mem || i->form != X86_F_RM_R ||
-		       (bounded(&f->reg[i->reg], &max) && max < 8 * i->opsize) ||
+		       (bounded(REG(f, i->reg), &max) && max < 8 * i->opsize) ||
 		       bad(f, "a bit outside of its operand");
+	case X86_OP_MOVS: case X86_OP_STOS:
+		return rep_good(f, i) || bad(f, "a string that has not been checked");
 	case X86_OP_JMPIND:
 		if (i->is_mem)
-			return (i->pfx & X86_PFX_SEG && i->seg == X86_GS && i->disp == (int64_t)CPU(jc_code) && i->index >= 0 &&
-				       f->passed.jc && same_index(&f->reg[i->index], &f->passed.index)) ||
+			return (is_gs(i) && i->disp == (int64_t)CPU(jc_code) && i->index >= 0 && f->s.passed.jc &&
+				       same(REG(f, i->index), &f->s.passed.index)) ||
 			       bad(f, "an indirect jump to anywhere");
-		return f->reg[i->rm].kind == CODE || bad(f, "an indirect jump to anywhere");
+		return REG(f, i->rm)->kind == CODE || bad(f, "an indirect jump to anywhere");
 	case X86_OP_X87:
 		/* FLDENV, FNSTENV, FRSTOR, FNSAVE: never straight to or from the guest */
 		return !i->is_mem || (i->opcode != 0xd9 && i->opcode != 0xdd) || (i->modrm >> 3 & 5) != 4 ||
@@ -436,24 +719,216 @@ static bool allowed(struct verify *f, const struct x86_insn *i)
 	}
 }
 
-/* Pieces of the glue */
-static bool is_glue(const struct bt_vm *v, const uint8_t *p)
+/* ---- where code goes ---- */
+
+/* Labels are found in the first pass; later ones ask. */
+static struct label *label_find(struct bt_verifier *f, const uint8_t *p)
 {
-	for (unsigned m = 0; m < MMU_CACHED; m++)
-		if (p == v->glue_fill[m][0] || p == v->glue_fill[m][1])
-			return true;
-	return p == v->glue_mem || p == v->glue_call || p == v->glue_link || p == v->glue_ind || p == v->glue_leave ||
-	       p == v->glue_vec || p == v->glue_x87;
+	unsigned n = f->label_at[p - f->from];
+
+	return n ? &f->label[n - 1] : NULL;
 }
 
-static const uint8_t *branch_target(const struct verify *f, const struct x86_insn *i)
+static struct label *label_make(struct bt_verifier *f, const uint8_t *p)
 {
-	return f->at + i->len + i->imm;
+	struct label *l;
+
+	if (p < f->from || p >= f->to)
+		goto none;
+	l = label_find(f, p);
+	if (l)
+		return l;
+	if (f->nlabels == LABELS_MAX)
+		goto none;
+	l = &f->label[f->nlabels++];
+	l->off = (uint32_t)(p - f->from);
+	l->forward = l->back = l->outside = l->met = false;
+	l->weak = 0;
+	l->since = UINT32_MAX;
+	l->call = NULL;
+	f->label_at[l->off] = (uint16_t)f->nlabels;
+	return l;
+none:
+	bad(f, "an entry out of the block, or too many");
+	return NULL;
+}
+
+/* *s = what it and another way to the same place agree on */
+static void merge(struct bt_verifier *f, struct state *s, const struct state *other)
+{
+	for (unsigned r = 0; r < KNOWN; r++)
+		if (!same(&s->known[r], &other->known[r]))
+			s->known[r] = fresh(f);
+	if (s->passed.tag != other->passed.tag || s->passed.jc != other->passed.jc ||
+		s->passed.write != other->passed.write || s->passed.lo != other->passed.lo ||
+		s->passed.hi != other->passed.hi || !same(&s->passed.index, &other->passed.index))
+		s->passed.tag = s->passed.jc = false;
+	s->cmp.tag = s->cmp.jc = s->test.set = s->aligned.set = false;
+	s->last[0].op = s->last[1].op = X86_OP_NOP;
+}
+
+/* Jumped to label l from behind, in state f->s: does that agree with what was assumed there? */
+static void jump_back(struct bt_verifier *f, struct label *l)
+{
+	for (unsigned r = 0; r < KNOWN; r++) {
+		const struct content *a = &l->assumed.known[r];
+
+		if (same(a, &f->s.known[r]) || (a->kind == VALUE && !a->off && a->id >= l->fresh &&
+			a->id < l->fresh + KNOWN))
+			continue;
+		l->weak |= 1ull << r;
+		f->again = true;
+	}
+}
+
+static void jump_to(struct bt_verifier *f, const uint8_t *target)
+{
+	struct label *l = label_find(f, target);
+
+	if (l->met) {
+		jump_back(f, l);
+	} else if (l->forward) {
+		merge(f, &l->from, &f->s);
+	} else {
+		l->from = f->s;
+		l->forward = true;
+	}
+}
+
+/* The target of the next JMP, if that is near and leads back */
+static const struct label *back_at(struct bt_verifier *f, const uint8_t *p)
+{
+	for (unsigned n = 0; n < 8 && p < f->to; n++) {
+		struct x86_insn i;
+
+		if (x86_decode(&i, X86_MODE64, p, (size_t)(f->to - p)) <= 0)
+			break;
+		p += i.len;
+		if (i.op == X86_OP_JMP)
+			return p + i.imm >= f->from && p + i.imm < p ? label_find(f, p + i.imm) : NULL;
+	}
+	return NULL;
+}
+
+/*
+ * C may have come here. If it has executed the instruction that the code above is for, it has written no other
+ * registers than that code.
+ */
+static void returned(struct bt_verifier *f, const struct label *l, bool falls)
+{
+	const struct label *b = l->since < l->off ? label_find(f, f->from + l->since) : NULL, *t;
+	const struct content *behind = f->s.known;
+
+	if (!falls && l->call && l->forward) {
+		/* as in front of the call, but for what the instruction writes */
+		unsigned m = written(l->call);
+
+		f->s = l->from;
+		for (unsigned r = 0; r < 16; r++)
+			if (m >> r & 1)
+				f->s.known[r >= R9 && r <= R11 ? GUEST + r - R9 : r] = fresh(f);
+		for (unsigned r = FACTS; r < GUEST; r++)
+			f->s.known[r] = fresh(f);
+		forget_scratch(f);
+		return;
+	}
+	if (!falls) {
+		/* behind the block: it goes back to where that code ends */
+		t = back_at(f, f->from + l->off);
+		behind = t && t->met ? t->assumed.known : NULL;
+	}
+	for (unsigned r = 0; r < KNOWN; r++)
+		if (b && b->met && behind && (r < R9 || (r > R11 && r < FACTS) || r >= GUEST) &&
+			same(&b->assumed.known[r], &behind[r]))
+			f->s.known[r] = behind[r];
+		else
+			f->s.known[r] = fresh(f);
+	forget_steps(&f->s);
+}
+
+/* f->s is what is known when the label is reached from above, if it is. */
+static void label_reached(struct bt_verifier *f, struct label *l, bool falls)
+{
+	if (l->forward && falls)
+		merge(f, &f->s, &l->from);
+	else if (l->forward)
+		f->s = l->from;
+	if (l->outside)
+		returned(f, l, falls);
+	else if (!l->forward && !falls)
+		forget(f);
+	/* ids that stand for nothing but what is not known here */
+	l->fresh = f->ids + 1;
+	f->ids += KNOWN;
+	if (l->back) {
+		for (unsigned r = 0; r < KNOWN; r++)
+			if (l->weak >> r & 1 || (r >= R9 && r <= R11) || r == STRING || (l->outside && r >= FACTS && r < GUEST))
+				f->s.known[r] = (struct content){.kind = VALUE, .id = l->fresh + r};
+		forget_steps(&f->s);
+	}
+	l->assumed = f->s;
+	l->met = true;
+}
+
+static bool inside(const struct bt_verifier *f, const uint8_t *p)
+{
+	return p >= f->from && p < f->to;
+}
+
+/* A piece of the glue: which, and where it comes back to. R10 holds a number in most. */
+static bool glue(struct bt_verifier *f, const uint8_t *p, const uint8_t *behind)
+{
+	const struct bt_verify_range *g = f->range;
+	const struct content *n = REG(f, R10);
+	const struct bt_vm *v = f->v;
+	bool mem = p == v->glue_mem;
+
+	for (unsigned m = 0; m < MMU_CACHED; m++)
+		mem |= m == f->mmu && (p == v->glue_fill[m][0] || p == v->glue_fill[m][1]);
+	if (p == v->glue_leave)
+		return true;
+	if (p == v->glue_vec || p == v->glue_x87) {
+		const struct x86_insn *l = &f->s.last[0];
+
+		/* LEA r11, [behind]; it comes back there */
+		return (l->op == X86_OP_LEA && l->base == X86_BASE_RIP && l->reg == R11 && l->opsize == 8 &&
+			       f->at + l->disp == behind) || bad(f, "a way back from the glue");
+	}
+	if (n->kind != NUMBER)
+		return bad(f, "a number for the glue");
+	if (p == v->glue_call) {
+		struct label *l = inside(f, behind) ? label_find(f, behind) : NULL;
+
+		if (l && l->call) {
+			l->from = f->s;
+			l->forward = true;
+		}
+		return (n->off >= g->calls && n->off < v->ncalls) || bad(f, "a call that is not this block's");
+	}
+	if (p == v->glue_link)
+		return (n->off >= g->links && n->off < v->nlinks) || bad(f, "a link that is not this block's");
+	if (!mem && p != v->glue_ind)
+		return bad(f, "a jump out of the block");
+	if (n->off < g->sites || n->off >= v->nsites)
+		return bad(f, "a site that is not this block's");
+	if (mem && v->sites[n->off].size) {
+		const struct bt_site *s = &v->sites[n->off];
+		const uint8_t *retry = v->rw + s->retry;
+		struct label *l = retry >= f->from && retry < f->to ? label_find(f, retry) : NULL;
+
+		if (!l || !l->met)
+			return bad(f, "a retry that is not in front");
+		forget_scratch(f);
+		jump_back(f, l);
+	}
+	return true;
 }
 
 /* Where instructions begin, and which of these are jumped to. */
-static bool map_code(struct verify *f)
+static bool map_code(struct bt_verifier *f)
 {
+	const struct bt_vm *v = f->v;
+
 	for (f->at = f->from; f->at < f->to;) {
 		struct x86_insn i;
 
@@ -461,74 +936,167 @@ static bool map_code(struct verify *f)
 			return bad(f, "bytes that are no instruction");
 		bit_set(f->starts, (size_t)(f->at - f->from));
 		if (i.op == X86_OP_JCC || i.op == X86_OP_JMP) {
-			const uint8_t *t = branch_target(f, &i);
+			const uint8_t *t = f->at + i.len + i.imm;
+			struct label *l = inside(f, t) ? label_make(f, t) : NULL;
 
-			if (t >= f->from && t < f->to)
-				bit_set(f->targets, (size_t)(t - f->from));
-			else if (!is_glue(f->v, t))
-				return bad(f, "a jump out of the block");
+			if (inside(f, t) && !l)
+				return false;
+			if (l)
+				l->back |= t <= f->at;
 		}
 		f->at += i.len;
 	}
-	for (size_t n = 0; n < (size_t)(f->to - f->from); n++)
-		if (bit(f->targets, n) && !bit(f->starts, n)) {
-			f->at = f->from + n;
+	f->at = f->from;
+	for (uint32_t s = f->range->sites; s < v->nsites; s++) {
+		uint32_t resume = v->sites[s].string ? v->calls[v->sites[s].resume]->resume : v->sites[s].resume;
+		struct label *l;
+
+		if (v->sites[s].size) {
+			l = label_make(f, v->rw + v->sites[s].retry);
+			if (!l)
+				return false;
+			l->back = true;
+		}
+		if (!resume)
+			continue;
+		l = label_make(f, v->rw + resume);
+		if (!l)
+			return false;
+		l->outside = true;
+		if (!v->sites[s].string && v->sites[s].retry &&
+			v->sites[s].retry - (uint32_t)(f->from - v->rw) < l->since)
+			l->since = v->sites[s].retry - (uint32_t)(f->from - v->rw);
+	}
+	for (uint32_t c = f->range->calls; c < v->ncalls; c++) {
+		struct label *l = v->calls[c]->resume ? label_make(f, v->rw + v->calls[c]->resume) : NULL;
+
+		if (v->calls[c]->resume && !l)
+			return false;
+		if (!l)
+			continue;
+		l->outside = true;
+		for (unsigned n = 0; n < f->range->n; n++)
+			if (f->range->in[n].off + f->range->in[n].i.len == v->calls[c]->op[0].next_off)
+				l->call = &f->range->in[n].i;
+	}
+	if (!label_make(f, f->range->entry))
+		return false;
+	label_find(f, f->range->entry)->outside = true;
+	for (unsigned n = 0; n < f->nlabels; n++)
+		if (!bit(f->starts, f->label[n].off)) {
+			f->at = f->from + f->label[n].off;
 			return bad(f, "a jump into an instruction");
 		}
 	return true;
 }
 
-static bool follow(struct verify *f)
+/* A branch: what is known on either side of it. */
+static bool branch(struct bt_verifier *f, const struct x86_insn *i)
 {
+	const uint8_t *behind = f->at + i->len, *target = behind + i->imm;
+	const struct compared cmp = f->s.cmp;
+	const struct tested test = f->s.test;
+	const bool conditional = i->op == X86_OP_JCC;
+	struct state here;
+
+	f->s.cmp.tag = f->s.cmp.jc = f->s.test.set = false;
+	here = f->s;
+	if (conditional && i->cc == CC_E && (cmp.tag || cmp.jc))
+		f->s.passed = cmp;
+	if (!inside(f, target)) {
+		if (!glue(f, target, behind))
+			return false;
+		if (conditional)
+			return bad(f, "a conditional jump to the glue");
+		return true;
+	}
+	jump_to(f, target);
+	f->s = here;
+	if (conditional && i->cc == CC_NE && (cmp.tag || cmp.jc))
+		f->s.passed = cmp;
+	if (conditional && i->cc == CC_NE && test.set)
+		f->s.aligned = test;
+	return true;
+}
+
+static bool follow(struct bt_verifier *f)
+{
+	bool falls = false;
+
+	f->again = false;
+	f->ids = 0;
+	f->nsums = 0;
+	for (unsigned n = 0; n < f->nlabels; n++)
+		f->label[n].met = f->label[n].forward = false;
 	forget(f);
 	for (f->at = f->from; f->at < f->to;) {
-		const bool tag = f->cmp.tag || f->cmp.jc, test = f->test.set;
+		struct label *l = label_find(f, f->at);
 		struct x86_insn i;
 
 		x86_decode(&i, X86_MODE64, f->at, (size_t)(f->to - f->at));
-		if (bit(f->targets, (size_t)(f->at - f->from)))
+		if (l)
+			label_reached(f, l, falls);
+		else if (!falls)
 			forget(f);
+		falls = true;
 		if (!allowed(f, &i))
 			return false;
 		if (i.is_mem && i.op != X86_OP_LEA && i.op != X86_OP_NOP && !memory(f, &i))
 			return false;
-		if (i.op == X86_OP_JCC && i.cc == CC_NE && tag)
-			f->passed.tag = f->cmp.tag, f->passed.jc = f->cmp.jc, f->passed.write = f->cmp.write,
-			f->passed.index = f->cmp.index, f->passed.lo = f->cmp.lo, f->passed.hi = f->cmp.hi;
-		if (i.op == X86_OP_JCC && i.cc == CC_NE && test)
-			f->aligned.set = true, f->aligned.mask = f->test.mask, f->aligned.id = f->test.id,
-			f->aligned.off = f->test.off;
-		f->cmp.tag = f->cmp.jc = f->test.set = false;
-		effect(f, &i);
-		f->last[1] = f->last[0];
-		f->last[0] = i;
+		if (i.op == X86_OP_JCC || i.op == X86_OP_JMP) {
+			const uint8_t *target = f->at + i.len + i.imm;
+
+			if (!branch(f, &i))
+				return false;
+			falls = i.op == X86_OP_JCC;
+			if (target == f->v->glue_vec || target == f->v->glue_x87) {
+				forget_scratch(f);
+				falls = true;
+			}
+		} else {
+			f->s.cmp.tag = f->s.cmp.jc = f->s.test.set = false;
+			effect(f, &i);
+			falls = i.op != X86_OP_JMPIND;
+		}
+		f->s.last[1] = f->s.last[0];
+		f->s.last[0] = i;
 		f->at += i.len;
-		if (i.op == X86_OP_JMP || i.op == X86_OP_JMPIND)
-			forget(f);
 	}
-	if (f->last[0].op != X86_OP_NOP) /* forget() has left it so behind a jump */
-		return bad(f, "a block that runs on behind its end");
-	return true;
+	return !falls || bad(f, "a block that runs on behind its end");
 }
 
-bool bt_verify(const struct bt_vm *v, const uint8_t *from, const uint8_t *to, unsigned mmu, const uint32_t *entries,
-	unsigned nentries, struct bt_violation *out)
+bool bt_verify(struct bt_vm *v, const uint8_t *from, const uint8_t *to, unsigned mmu,
+	const struct bt_verify_range *range, struct bt_violation *out)
 {
-	struct verify f = {.v = v, .from = from, .to = to, .mmu = mmu};
-	bool ok = to - from <= CODE_MAX || bad(&f, "a block that is too long");
+	struct bt_verifier *f = v->verifier;
+	bool ok;
 
-	for (unsigned n = 0; ok && n < nentries; n++) {
-		const uint8_t *p = v->rw + entries[n];
-
-		if (!entries[n])
-			continue;
-		if (p < from || p >= to)
-			ok = bad(&f, "an entry out of the block");
-		else
-			bit_set(f.targets, (size_t)(p - from));
+	if (!f)
+		f = v->verifier = malloc(sizeof *f);
+	*out = (struct bt_violation){.why = "no memory to verify it"};
+	if (!f)
+		return false;
+	f->v = v;
+	f->from = from;
+	f->to = to;
+	f->mmu = mmu;
+	f->range = range;
+	f->nlabels = 0;
+	f->why = NULL;
+	f->at = from;
+	ok = to - from <= CODE_MAX || bad(f, "a block that is too long");
+	if (ok) {
+		memset(f->starts, 0, (size_t)(to - from) / 8 + 1);
+		memset(f->label_at, 0, (size_t)(to - from) * sizeof f->label_at[0]);
+		ok = map_code(f) && follow(f);
 	}
-	ok = ok && map_code(&f) && follow(&f);
+	for (unsigned n = 0; f->again && n < ROUNDS; n++) {
+		f->why = NULL;
+		ok = follow(f);
+	}
+	if (ok && f->again)
+		ok = bad(f, "loops that are beyond the verifier");
 	if (!ok)
-		*out = (struct bt_violation){.why = f.why, .off = f.at ? (size_t)(f.at - from) : 0};
+		*out = (struct bt_violation){.why = f->why, .off = (size_t)(f->at - from)};
 	return ok;
 }
