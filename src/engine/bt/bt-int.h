@@ -119,6 +119,7 @@ struct bt_cpu {
 	bool shake;
 	uint64_t random;
 	uint64_t nexit[8];
+	uint64_t nvisits, ticks_slow, ticks_cold, ticks_run, run_began; /* by the TSC, see stats.c */
 	uint64_t nsens[X86_OP_COUNT]; /* sensitive instructions executed, by kind */
 };
 
@@ -234,6 +235,13 @@ void *bt_c_call(struct bt_cpu *b, uint64_t unused, uint32_t call);
 void *bt_c_link(struct bt_cpu *b, uint64_t unused, uint32_t link);
 void *bt_c_ind(struct bt_cpu *b, uint64_t target, uint32_t site);
 void *bt_c_leave(struct bt_cpu *b, uint64_t rip, uint32_t unused);
+
+/* ---- stats.c ---- */
+void *bt_timed_mem(struct bt_cpu *b, uint64_t lin, uint32_t site);
+void *bt_timed_call(struct bt_cpu *b, uint64_t unused, uint32_t call);
+void *bt_timed_link(struct bt_cpu *b, uint64_t unused, uint32_t link);
+void *bt_timed_ind(struct bt_cpu *b, uint64_t target, uint32_t site);
+void bt_cold_run(struct bt_cpu *b, struct block *cold); /* block_run() */
 
 /* ---- bt.c ---- */
 int bt_vm_new(struct engine_vm **out, struct mem *mem, const struct x86_cpuid *cpuid,

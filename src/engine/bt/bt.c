@@ -491,7 +491,7 @@ static void loop(struct bt_cpu *b)
 		}
 		if (b->key != BT_KEY_NONE && cold == c->scratch && translate_crossing(b))
 			continue;
-		block_run(c, cold);
+		bt_cold_run(b, cold);
 	}
 }
 
@@ -510,6 +510,7 @@ enum cpu_stop bt_run(struct engine_cpu *c)
 	int why;
 
 	gs_set(b);
+	b->run_began = __builtin_ia32_rdtsc();
 	atomic_store(&c->in_guest, true);
 	if (atomic_load(&c->code_seen) != atomic_load(&c->vm->code_epoch))
 		code_sync(c);
@@ -525,6 +526,8 @@ enum cpu_stop bt_run(struct engine_cpu *c)
 	c->block = NULL;
 	atomic_store(&b->in_code, false);
 	atomic_store(&c->in_guest, false);
+	b->ticks_run += __builtin_ia32_rdtsc() - b->run_began;
+	b->run_began = 0;
 	return c->stop;
 }
 
@@ -605,44 +608,6 @@ int bt_cpu_new(struct engine_cpu **out, struct engine_vm *vm, unsigned id, struc
 	bt_flush_seen(b);
 	*out = c;
 	return 0;
-}
-
-size_t bt_stats(struct engine_vm *vm, char *buf, size_t len)
-{
-	static const char *const names[] = {"slow_access", "tlb_fill", "interp_insn", "link", "indirect", "leave",
-		"cold_block"};
-	const struct bt_vm *v = bt_vm(vm);
-	uint64_t exits[ARRAY_LEN(names)] = {0};
-	size_t n = interp_stats(vm, buf, len);
-
-	for (unsigned i = 0; i < vm->ncpus; i++)
-		for (unsigned k = 0; vm->cpu[i] && k < ARRAY_LEN(names); k++)
-			exits[k] += bt_cpu(vm->cpu[i])->nexit[k];
-#define ADD(...) (n += n < len ? (size_t)snprintf(buf + n, len - n, __VA_ARGS__) : 0)
-	ADD("translate.blocks %llu\ntranslate.instructions %llu\ntranslate.bytes_guest %llu\n"
-	    "translate.bytes_host %llu\ntranslate.ns %llu\ncache.used %llu\ncache.size %llu\n"
-	    "cache.flushes %llu\nsmc.blocks_stale %llu\n",
-		(unsigned long long)v->ntranslated, (unsigned long long)v->ninsns_guest,
-		(unsigned long long)v->nbytes_guest, (unsigned long long)v->nbytes_host,
-		(unsigned long long)v->ns_translate, (unsigned long long)v->used,
-		(unsigned long long)BT_CACHE, (unsigned long long)v->nflushes,
-		(unsigned long long)v->nstale);
-	for (unsigned k = 0; k < ARRAY_LEN(names); k++)
-		ADD("exits.%s %llu\n", names[k], (unsigned long long)exits[k]);
-	for (unsigned op = 0; op < X86_OP_COUNT; op++) {
-		uint64_t sum = 0;
-
-		for (unsigned i = 0; i < vm->ncpus; i++)
-			if (vm->cpu[i])
-				sum += bt_cpu(vm->cpu[i])->nsens[op];
-		if (sum)
-			ADD("sensitive.%s %llu\n", x86_op_name((enum x86_op)op), (unsigned long long)sum);
-	}
-	if (v->nverified)
-		ADD("verify.blocks %llu\nverify.ns %llu\nverify.violations %llu\n", (unsigned long long)v->nverified,
-			(unsigned long long)v->ns_verify, (unsigned long long)v->nviolations);
-#undef ADD
-	return n < len ? n : len ? len - 1 : 0;
 }
 
 const struct cpu_engine engine_bt = {

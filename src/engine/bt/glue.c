@@ -265,10 +265,10 @@ void bt_glue(struct bt_vm *v, struct emit *e)
 		void *(*fn)(struct bt_cpu *, uint64_t, uint32_t);
 		size_t at;
 	} out[] = {
-		{bt_c_mem, offsetof(struct bt_vm, glue_mem)},
-		{bt_c_call, offsetof(struct bt_vm, glue_call)},
-		{bt_c_link, offsetof(struct bt_vm, glue_link)},
-		{bt_c_ind, offsetof(struct bt_vm, glue_ind)},
+		{bt_timed_mem, offsetof(struct bt_vm, glue_mem)},
+		{bt_timed_call, offsetof(struct bt_vm, glue_call)},
+		{bt_timed_link, offsetof(struct bt_vm, glue_link)},
+		{bt_timed_ind, offsetof(struct bt_vm, glue_ind)},
 		{bt_c_leave, offsetof(struct bt_vm, glue_leave)},
 	};
 	const bool avx = __builtin_cpu_supports("avx");
