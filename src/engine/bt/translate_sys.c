@@ -235,6 +235,8 @@ void rule_rdtsc(struct tr *t)
 		return;
 	}
 	flags_spare(t);
+	if (i->op == X86_OP_RDTSCP)
+		E(e, 0x0f, 0xae, 0xe8); /* lfence: it waits for the loads before it */
 	E(e, 0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xc2); /* rdtsc; shl rdx, 32; or rdx, rax */
 	emit_op_gs(e, true, 0x03, RDX, CPU(cpu.s.tsc_offset));
 	E(e, 0x89, 0xd0, 0x48, 0xc1, 0xea, 0x20); /* mov eax, edx; shr rdx, 32 */
