@@ -1200,6 +1200,7 @@ static rule_fn *const rules[X86_OP_COUNT] = {
 	[X86_OP_CALL] = rule_call_near, [X86_OP_JMP] = rule_jmp, [X86_OP_JCC] = rule_jcc,
 	[X86_OP_JMPIND] = rule_jmp_ind, [X86_OP_CALLIND] = rule_call_ind, [X86_OP_RET] = rule_ret,
 	[X86_OP_CLI] = rule_cli, [X86_OP_STI] = rule_sti, [X86_OP_PUSHF] = rule_pushf,
+	[X86_OP_SYSCALL] = rule_syscall, [X86_OP_SYSRET] = rule_sysret,
 	[X86_OP_POPF] = rule_popf, [X86_OP_CLD] = rule_cld, [X86_OP_STD] = rule_cld,
 	[X86_OP_CLAC] = rule_stac, [X86_OP_STAC] = rule_stac,
 	[X86_OP_SWAPGS] = rule_swapgs, [X86_OP_RDFSBASE] = rule_fsgsbase, [X86_OP_RDGSBASE] = rule_fsgsbase,

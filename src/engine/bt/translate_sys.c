@@ -113,6 +113,152 @@ static void load_word(struct tr *t, unsigned reg, bool wide, size_t off)
 	}
 }
 
+/* cpu.fl = the arithmetic flags of R11D, as LAHF and SETO have them. R9 and R10 are lost. */
+static void put_arith(struct emit *e)
+{
+	emit_op_r(e, false, OP_MOV_STORE, R11, R9);
+	emit_op_r(e, false, OP_MOV_STORE, R11, R10);
+	E(e, 0x41, 0xc1, 0xe1, 8); /* shl r9d, 8 */
+	E(e, 0x41, 0xc1, 0xea, 11); /* shr r10d, 11 */
+	E(e, 0x41, 0x81, 0xe1); /* and r9d, SF ZF AF PF CF */
+	e32(e, FL_SF | FL_ZF | FL_AF | FL_PF | FL_CF);
+	E(e, 0x41, 0x83, 0xe2, 1); /* and r10d, OF */
+	emit_op_r(e, false, 0x0b, R9, R10); /* or */
+	emit_op_gs(e, false, OP_MOV_STORE, R9, CPU(cpu.fl));
+}
+
+/* R9 = RFLAGS, as the guest sees it; R10 is lost. Flags are in cpu.fl. */
+static void get_flags(struct emit *e)
+{
+	emit_op_gs(e, false, 0x0fb6, R9, CPU(cpu.fl)); /* OF */
+	emit_op_gs(e, false, 0x0fb6, R10, CPU(cpu.fl) + 1);
+	E(e, 0x41, 0xc1, 0xe1, 11); /* shl r9d, 11 */
+	emit_op_gs(e, true, 0x0b, R9, CPU(cpu.s.rflags));
+	emit_op_r(e, true, 0x0b, R9, R10);
+}
+
+/* RFLAGS = R11D, whose bits nobody forbids. R9 and R10 are lost. */
+static void put_flags(struct emit *e)
+{
+	put_arith(e);
+	E(e, 0x41, 0x81, 0xe3); /* and r11d, imm32 */
+	e32(e, ~(uint32_t)X86_ARITH);
+	E(e, 0x41, 0x83, 0xcb, X86_FLAG1); /* or r11d */
+	emit_op_gs(e, true, OP_MOV_STORE, R11, CPU(cpu.s.rflags));
+}
+
+/* A flat segment with the selector in R9W. */
+static void put_seg(struct emit *e, unsigned seg, unsigned attr)
+{
+	const size_t at = CPU(cpu.s.seg) + seg * sizeof(struct x86_seg);
+
+	attr |= X86_SEG_P | X86_SEG_S | X86_SEG_WR | X86_SEG_ACCESSED | X86_SEG_G;
+	emit_op_gs(e, true, 0xc7, 0, at + offsetof(struct x86_seg, base)); /* mov, imm32 */
+	e32(e, 0);
+	emit_op_gs(e, false, 0xc7, 0, at + offsetof(struct x86_seg, limit));
+	e32(e, UINT32_MAX);
+	e8(e, 0x66);
+	emit_op_gs(e, false, OP_MOV_STORE, R9, at + offsetof(struct x86_seg, sel));
+	e8(e, 0x66);
+	emit_op_gs(e, false, 0xc7, 0, at + offsetof(struct x86_seg, attr));
+	e8(e, attr & 0xff);
+	e8(e, attr >> 8);
+}
+
+static void put_byte(struct emit *e, size_t off, unsigned v)
+{
+	emit_op_gs(e, false, 0xc6, 0, off);
+	e8(e, v);
+}
+
+/*
+ * To the address in R11 at another privilege level, whose translations are others'. Everything else that
+ * a key stands for stays.
+ */
+static void leave_ring(struct tr *t, unsigned cpl, unsigned to)
+{
+	const unsigned mmu = t->mmu;
+
+	put_byte(&t->e, CPU(cpu.cpl), cpl);
+	put_byte(&t->e, CPU(cpu.mmu), to);
+	t->mmu = to;
+	leave_indirect(t, 0);
+	t->mmu = mmu;
+}
+
+/* SYSCALL from ring 3 to a kernel that uses SMAP and has AC cleared. */
+void rule_syscall(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	if (t->mmu != MMU_USER) {
+		call_interp(t);
+		return;
+	}
+	flags_to_mem(t);
+	t->retry = e->p;
+	test_byte(t, CPU(cpu.s.efer), X86_EFER_SCE);
+	slow(t, emit_jcc(e, CC_E), 0, false)->in_r11 = true;
+	test_byte(t, CPU(cpu.s.sfmask) + 2, X86_AC >> 16);
+	slow(t, emit_jcc(e, CC_E), 0, false)->in_r11 = true;
+	test_byte(t, CPU(cpu.s.cr4) + 2, X86_CR4_SMAP >> 16);
+	slow(t, emit_jcc(e, CC_E), 0, false)->in_r11 = true;
+	count_sensitive(t);
+	emit_imm(e, RCX, next_va(t));
+	get_flags(e);
+	store_gpr(t, R9, R11);
+	emit_op_gs(e, false, OP_MOV_LOAD, R11, CPU(cpu.s.sfmask));
+	E(e, 0x41, 0xf7, 0xd3); /* not r11d */
+	emit_op_r(e, false, 0x23, R11, R9); /* and */
+	put_flags(e);
+	emit_op_gs(e, false, OP_MOV_LOAD, R9, CPU(cpu.s.star) + 4);
+	E(e, 0x41, 0x81, 0xe1); /* and r9d, imm32 */
+	e32(e, 0xfffc);
+	put_seg(e, X86_CS, X86_SEG_CODE | X86_SEG_L);
+	E(e, 0x41, 0x83, 0xc1, 8); /* add r9d, 8 */
+	put_seg(e, X86_SS, X86_SEG_DB);
+	emit_op_gs(e, true, OP_MOV_LOAD, R11, CPU(cpu.s.lstar));
+	leave_ring(t, 0, MMU_KERNEL);
+}
+
+/* SYSRET to 64-bit code, with nothing special in R11 and nothing that waits for IF. */
+void rule_sysret(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	if (t->mmu == MMU_USER || t->now->i.opsize != 8) {
+		call_interp(t);
+		return;
+	}
+	t->retry = e->p;
+	test_byte(t, CPU(cpu.s.efer), X86_EFER_SCE);
+	slow(t, emit_jcc(e, CC_E), 0, false)->in_r11 = true;
+	emit_op_gs(e, false, 0x83, 7, CPU(cpu.attention)); /* cmp dword, 0 */
+	e8(e, 0);
+	slow(t, emit_jcc(e, CC_NE), 0, false)->in_r11 = true;
+	emit_op_r(e, true, OP_MOV_STORE, RCX, R9);
+	E(e, 0x49, 0xc1, 0xe1, 16); /* shl r9, 16 */
+	E(e, 0x49, 0xc1, 0xf9, 16); /* sar r9, 16 */
+	emit_op_r(e, true, OP_CMP, R9, RCX); /* canonical? */
+	slow(t, emit_jcc(e, CC_NE), 0, false)->in_r11 = true;
+	load_gpr(t, R11, R11);
+	E(e, 0x41, 0xf7, 0xc3); /* test r11d, imm32 */
+	e32(e, X86_TF | X86_AC);
+	slow(t, emit_jcc(e, CC_NE), 0, false)->in_r11 = true;
+	count_sensitive(t);
+	E(e, 0x41, 0x81, 0xe3); /* and r11d, imm32: no RF, VM */
+	e32(e, 0x3c7fd7);
+	put_flags(e);
+	emit_op_gs(e, false, 0x0fb7, R9, CPU(cpu.s.star) + 6); /* movzx */
+	E(e, 0x41, 0x83, 0xc1, 8); /* add r9d, 8 */
+	E(e, 0x41, 0x83, 0xc9, 3); /* or r9d, 3 */
+	put_seg(e, X86_SS, X86_SEG_DB | X86_SEG_DPL);
+	E(e, 0x41, 0x83, 0xc1, 8); /* add r9d, 8 */
+	put_seg(e, X86_CS, X86_SEG_CODE | X86_SEG_L | X86_SEG_DPL);
+	emit_op_r(e, true, OP_MOV_STORE, RCX, R11);
+	leave_ring(t, 3, MMU_USER);
+}
+
 void rule_cld(struct tr *t)
 {
 	const bool set = t->now->i.op == X86_OP_STD;
@@ -153,17 +299,8 @@ void rule_popf(struct tr *t)
 	e32(e, X86_IF | X86_DF);
 	emit_op_gs(e, false, 0x31, R9, CPU(cpu.s.rflags)); /* xor */
 	add_rsp(t, 8);
-	if (t->now->live) {
-		/* cpu.fl as LAHF and SETO have it */
-		emit_op_r(e, false, OP_MOV_STORE, R11, R9);
-		E(e, 0x41, 0xc1, 0xe1, 8); /* shl r9d, 8 */
-		E(e, 0x41, 0xc1, 0xeb, 11); /* shr r11d, 11 */
-		E(e, 0x41, 0x81, 0xe1); /* and r9d, SF ZF AF PF CF */
-		e32(e, FL_SF | FL_ZF | FL_AF | FL_PF | FL_CF);
-		E(e, 0x41, 0x83, 0xe3, 1); /* and r11d, OF */
-		emit_op_r(e, false, 0x0b, R9, R11); /* or */
-		emit_op_gs(e, false, OP_MOV_STORE, R9, CPU(cpu.fl));
-	}
+	if (t->now->live)
+		put_arith(e);
 	t->fl_mem = true;
 	slow_resume(t, since);
 	if (t->mmu != MMU_USER)
@@ -196,8 +333,7 @@ void rule_stac(struct tr *t)
 	e8(e, to == MMU_KERNEL ? 0xff & ~(X86_AC >> 16) : X86_AC >> 16);
 	if (to == mmu)
 		return;
-	emit_op_gs(e, false, 0xc6, 0, CPU(cpu.mmu)); /* mov byte */
-	e8(e, to);
+	put_byte(e, CPU(cpu.mmu), to);
 	t->mmu = to;
 	leave_to(t, next_va(t), t->now->live);
 	t->mmu = mmu;

@@ -41,7 +41,8 @@ static const struct {
 } writable[] = {
 	{CPU(cpu.s.gpr), 16 * 8}, RANGE(cpu.s.rflags), {CPU(cpu.s.seg[X86_FS].base), 8},
 	{CPU(cpu.s.seg[X86_GS].base), 8}, RANGE(cpu.s.kernel_gs_base), RANGE(cpu.s.fpu), RANGE(cpu.s.sti_shadow),
-	RANGE(cpu.fl), RANGE(cpu.mmu), RANGE(nsens), RANGE(x87),
+	RANGE(cpu.fl), RANGE(cpu.mmu), RANGE(cpu.cpl), RANGE(cpu.s.seg[X86_CS]), RANGE(cpu.s.seg[X86_SS]),
+	RANGE(nsens), RANGE(x87),
 };
 
 enum { CODE_MAX = 64 << 10, LABELS_MAX = 1024, ROUNDS = 24 };
