@@ -43,6 +43,7 @@ struct check_insn {
 	struct iop op[2]; /* [1] stops */
 	uint16_t fl_out, fl_undef;
 	bool ends, vec, sti;
+	bool nowhere; /* a branch to the next instruction */
 };
 
 struct check_block {
@@ -106,7 +107,8 @@ bool bt_check_ends(const struct x86_insn *i)
 	if (i->op == X86_OP_X87 && i->is_mem && (i->opcode == 0xd9 || i->opcode == 0xdd) && (i->modrm >> 3 & 7) == 6)
 		return true; /* FNSTENV, FNSAVE: the pointers */
 	switch (i->op) {
-	case X86_OP_ENTER: case X86_OP_LEAVE: case X86_OP_JCC: case X86_OP_JMP: case X86_OP_JMPIND:
+	/* not ENTER: it may fault when it has written */
+	case X86_OP_LEAVE: case X86_OP_JCC: case X86_OP_JMP: case X86_OP_JMPIND:
 	case X86_OP_CALL: case X86_OP_CALLIND: case X86_OP_RET: case X86_OP_LOOP: case X86_OP_LOOPE:
 	case X86_OP_LOOPNE: case X86_OP_JCXZ:
 	case X86_OP_CLC: case X86_OP_STC: case X86_OP_CMC: case X86_OP_CLD: case X86_OP_STD:
@@ -157,6 +159,7 @@ static void insn_bind(struct bt_cpu *b, struct check_insn *ci, const struct x86_
 	ci->ends = bt_check_ends(i);
 	ci->vec = op_is_vec(i->op);
 	ci->sti = i->op == X86_OP_STI;
+	ci->nowhere = i->op == X86_OP_JCC && !i->imm;
 	ci->fl_out = i->fl_out;
 	ci->fl_undef = i->fl_undef;
 	if (op_is_vec(i->op)) {
@@ -618,18 +621,20 @@ void bt_check_move(struct bt_cpu *b, const struct bt_block *blk, uint64_t rip)
 void bt_check_gone(struct bt_cpu *b, bool branch)
 {
 	struct bt_check *k = b->check;
+	const struct check_block *cb;
 	uint64_t rip = b->cpu.rip;
 
 	if (k->fault_due)
 		mismatch(b, "no fault", &k->at[k->n - 1], rip, true);
 	if (!k->open)
 		return;
+	cb = k->blocks[k->blk - bt_vm(b->cpu.vm)->blocks];
 	if (k->end == TRACE_BLOCK && rip == k->at[k->n - 1].rip) {
 		compare_end(b, rip);
 		return;
 	}
-	for (unsigned n = 0; !branch && n + 1 < k->n; n++)
-		if (k->at[n].rip == rip) {
+	for (unsigned n = 0; n < k->n; n++)
+		if (k->at[n].rip == rip && (!branch || (n && cb->insn[k->first + n - 1].nowhere))) {
 			/* an event: memory cannot be compared, since the trace is further */
 			compare_point(b, &k->at[n], rip, false);
 			k->npartial++;

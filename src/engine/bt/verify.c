@@ -435,7 +435,7 @@ static struct content *as_address(struct bt_verifier *f, unsigned reg)
 	struct content *v = REG(f, reg);
 
 	if (v->kind != VALUE && v->kind != ADDEND && v->kind != POINTER &&
-		!(v->kind == LOW && reg >= R9 && reg <= R11)) {
+		!(v->kind == LOW && (reg == R9 || reg == R10))) {
 		struct content none = {.kind = NUMBER};
 
 		*v = sum(f, v, &none, 0);
