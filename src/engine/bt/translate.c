@@ -397,11 +397,11 @@ static int only_written(const struct x86_insn *i)
 		return -1;
 	switch (i->form) {
 	case X86_F_R_RM:
-		return i->rm == i->reg ? -1 : i->reg;
+		return !i->is_mem && i->rm == i->reg ? -1 : i->reg;
 	case X86_F_RM_R:
-		return i->rm == i->reg ? -1 : i->rm;
+		return i->is_mem || i->rm == i->reg ? -1 : i->rm;
 	case X86_F_RM_I: case X86_F_O_I:
-		return i->rm;
+		return i->is_mem ? -1 : i->rm;
 	default:
 		return -1;
 	}
@@ -441,7 +441,6 @@ void copy_mem(struct tr *t)
 	const struct x86_insn *i = &t->now->i;
 	const bool write = i->arm & X86_ACC_W;
 	unsigned m = scratch_operands(i), reg = i->reg, size = i->memsize, since = t->ncold, align = 0;
-	bool compare = i->op == X86_OP_CMP || i->op == X86_OP_TEST || i->op == X86_OP_BT;
 	struct gea g = gea_of(t, i);
 	struct x86_insn other;
 	struct mem_op op;
@@ -478,7 +477,8 @@ void copy_mem(struct tr *t)
 		E(&t->e, 0xc4, 0x63, 0x7b, 0xf0, 0xc8 | (reg - 4), 0x08);
 		reg = R9;
 	} else if (m) {
-		load_gpr(t, R9, reg);
+		if (only_written(i) != (int)reg)
+			load_gpr(t, R9, reg);
 		reg = R9;
 	}
 	if (i->form == X86_F_A_M || i->form == X86_F_M_A) { /* MOV with an absolute address */
@@ -490,7 +490,7 @@ void copy_mem(struct tr *t)
 	}
 	emit_with_mem(t, i, reg, &op);
 	i = &t->now->i;
-	if (m && !compare)
+	if (m && gprs_written(i) >> i->reg & 1)
 		store_gpr(t, R9, i->reg);
 	if (flags_written(i))
 		t->fl_mem = false;
