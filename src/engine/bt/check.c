@@ -107,7 +107,7 @@ bool bt_check_ends(const struct x86_insn *i)
 	if (i->op == X86_OP_X87 && i->is_mem && (i->opcode == 0xd9 || i->opcode == 0xdd) && (i->modrm >> 3 & 7) == 6)
 		return true; /* FNSTENV, FNSAVE: the pointers */
 	switch (i->op) {
-	/* not ENTER: it may fault when it has written */
+	/* not ENTER, VMASKMOV, MASKMOV: they may fault when they have written */
 	case X86_OP_LEAVE: case X86_OP_JCC: case X86_OP_JMP: case X86_OP_JMPIND:
 	case X86_OP_CALL: case X86_OP_CALLIND: case X86_OP_RET: case X86_OP_LOOP: case X86_OP_LOOPE:
 	case X86_OP_LOOPNE: case X86_OP_JCXZ:
@@ -116,8 +116,7 @@ bool bt_check_ends(const struct x86_insn *i)
 	case X86_OP_NOP: case X86_OP_PAUSE: case X86_OP_MOVSEG_FROM: case X86_OP_SWAPGS:
 	case X86_OP_RDFSBASE: case X86_OP_RDGSBASE: case X86_OP_WRFSBASE: case X86_OP_WRGSBASE:
 	case X86_OP_LFENCE: case X86_OP_SFENCE: case X86_OP_MFENCE:
-	case X86_OP_VEC: case X86_OP_MOVNTI: case X86_OP_GATHER: case X86_OP_MASKMOV:
-	case X86_OP_VMASKMOV: case X86_OP_VZERO: case X86_OP_MMX: case X86_OP_X87: case X86_OP_FWAIT:
+	case X86_OP_VEC: case X86_OP_MOVNTI: case X86_OP_GATHER: case X86_OP_VZERO: case X86_OP_MMX: case X86_OP_X87: case X86_OP_FWAIT:
 		return false;
 	default:
 		return true;
@@ -269,12 +268,12 @@ static void trace_run(struct bt_cpu *b, const struct check_block *cb)
 		const struct check_insn *i = &cb->insn[n];
 
 		point_take(k, c, undefined);
+		if (i->vec)
+			k->fpu = c->s.fpu;
 		if (i->ends) {
 			k->end = TRACE_STOP;
 			return;
 		}
-		if (i->vec)
-			k->fpu = c->s.fpu;
 		c->s.sti_shadow = c->s.movss_shadow = false; /* as in interp's step() */
 		c->op = NULL;
 		if (i->op[0].fn(c, i->op))

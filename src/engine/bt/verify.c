@@ -462,7 +462,7 @@ static void lea(struct bt_verifier *f, const struct x86_insn *i)
 		if (i->opsize == 4)
 			out.kind = LOW; /* if it was nothing known: of a new unknown */
 	}
-	else if (i->index >= 0 && i->base < 16 && i->adsize == 8 && i->opsize == 8) {
+	else if (i->index >= 0 && i->base < 16 && i->adsize == 8 && i->opsize >= 4) {
 		struct content b = {.kind = NUMBER}, x = *as_address(f, (unsigned)i->index);
 		int64_t off = i->disp;
 
@@ -476,6 +476,8 @@ static void lea(struct bt_verifier *f, const struct x86_insn *i)
 			else
 				out = sum(f, &b, &x, i->scale);
 			out.off = off;
+			if (i->opsize == 4)
+				out.kind = LOW;
 		}
 	}
 	*REG(f, i->reg) = out;
@@ -539,6 +541,15 @@ static unsigned written(const struct x86_insn *i)
 	case X86_OP_VEC: case X86_OP_MMX:
 		return (i->kreg == X86_K_GPR ? reg : 0) | (i->krm == X86_K_GPR ? rm : 0) |
 		       (i->kvex == X86_K_GPR ? v : 0) | (i->attr & X86_A_PCMPSTR ? 1u << RCX : 0);
+	/* by interp only */
+	case X86_OP_PUSH: case X86_OP_PUSHF:
+		return 1u << RSP;
+	case X86_OP_POP:
+		return 1u << RSP | (i->is_mem ? 0 : 1u << (i->rm & 15));
+	case X86_OP_LEAVE:
+		return 1u << RSP | 1u << RBP;
+	case X86_OP_CLD: case X86_OP_STD: case X86_OP_CLI: case X86_OP_STI: case X86_OP_FWAIT:
+		return 0;
 	case X86_OP_MOVS: case X86_OP_STOS:
 		return 1u << RCX | 1u << RSI | 1u << RDI;
 	default:
@@ -566,6 +577,8 @@ static bool step(struct bt_verifier *f, const struct x86_insn *i)
 		compare(f, i);
 		return true;
 	case X86_OP_TEST:
+		if (imm && (i->rm == R9 || i->rm == R11))
+			rm = as_address(f, i->rm);
 		if (imm && i->opsize == 1 && i->rex && (rm->kind == VALUE || rm->kind == LOW))
 			f->s.test = (struct tested){.set = true, .mask = (uint8_t)i->imm, .id = rm->id, .off = rm->off};
 		return true;
