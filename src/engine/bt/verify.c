@@ -52,8 +52,8 @@ enum { FACTS = 16, STRING = FACTS + BT_FACTS, GUEST = STRING + 1, SEGS = GUEST +
 
 /* What is known of a register: */
 enum kind {
-	VALUE,   /* unknown id, plus off */
-	NUMBER,  /* off */
+	VALUE,   /* unknown id, plus off; id 0: off alone */
+	NUMBER,  /* in compared.index: a place that is known */
 	LOW,     /* the low 32 bits of id + off, the upper ones clear */
 	TURNED,  /* those rotated right by 12 */
 	INDEX,   /* bits 12-19 of id + off */
@@ -281,7 +281,7 @@ static bool memory(struct bt_verifier *f, const struct x86_insn *i)
 				return true;
 			break;
 		}
-		if (p->kind != ADDEND || q->kind != VALUE || q->id != p->id || (turn && i->scale) || !p->id)
+		if (p->kind != ADDEND || q->kind != VALUE || q->id != p->id || (turn && i->scale))
 			continue;
 		if (!turn && i->scale)
 			continue;
@@ -320,7 +320,7 @@ static void compare(struct bt_verifier *f, const struct x86_insn *i)
 			c->index = *x;
 			c->lo = x->off;
 			c->hi = r->off;
-		} else if (!x && r->kind == NUMBER && (r->off & (TLB_SIZE - 1)) == rest / 8) {
+		} else if (!x && r->kind == VALUE && !r->id && (r->off & (TLB_SIZE - 1)) == rest / 8) {
 			c->tag = true;
 			c->index = (struct content){.kind = NUMBER, .off = rest};
 			c->lo = (int64_t)((uint64_t)r->off << 12);
@@ -404,14 +404,14 @@ static void moves(struct bt_verifier *f, const struct x86_insn *i)
 	else if (regs && i->opsize == 4 && src->kind == VALUE)
 		*d = (struct content){.kind = LOW, .id = src->id, .off = src->off};
 	else if (!i->is_mem && i->opsize >= 4 && (i->form == X86_F_RM_I || i->form == X86_F_O_I))
-		*d = (struct content){.kind = NUMBER, .off = i->opsize == 4 ? (uint32_t)i->imm : i->imm};
+		*d = (struct content){.kind = VALUE, .off = i->opsize == 4 ? (uint32_t)i->imm : i->imm};
 	else if (i->form == X86_F_A_M)
 		*d = fresh(f);
 	else
 		*REG(f, owner(i, i->form == X86_F_R_RM ? i->reg : i->rm)) = fresh(f);
 }
 
-/* What an address is made of may be a step by chance, or a number: as good as an unknown. */
+/* What an address is made of may be a step by chance: as good as an unknown. */
 static struct content sum(struct bt_verifier *f, const struct content *a, const struct content *b, unsigned scale)
 {
 	unsigned n = 0;
@@ -908,7 +908,7 @@ static bool glue(struct bt_verifier *f, const uint8_t *p, const uint8_t *behind)
 		return (l->op == X86_OP_LEA && l->base == X86_BASE_RIP && l->reg == R11 && l->opsize == 8 &&
 			       f->at + l->disp == behind) || bad(f, "a way back from the glue");
 	}
-	if (n->kind != NUMBER)
+	if (n->kind != VALUE || n->id)
 		return bad(f, "a number for the glue");
 	if (p == v->glue_call) {
 		struct label *l = inside(f, behind) ? label_find(f, behind) : NULL;
