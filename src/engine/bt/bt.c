@@ -286,13 +286,27 @@ void *bt_c_mem(struct bt_cpu *b, uint64_t lin, uint32_t site)
 	struct bt_vm *v = bt_vm(c->vm);
 	const struct bt_site *s = &v->sites[site];
 	const struct bt_block *blk = &v->blocks[s->block];
+	enum mem_fill fill = MEM_FILL_OTHER;
+	uint32_t error;
 
-	if (s->size && (lin & 0xfff) + s->size <= 0x1000 && mem_fill(c, lin, s->write ? X86_WRITE : X86_READ)) {
+	if (s->size && (lin & 0xfff) + s->size <= 0x1000)
+		fill = mem_fill(c, lin, s->write ? X86_WRITE : X86_READ, &error);
+	if (fill == MEM_FILL_DONE) {
 		b->nexit[BT_EXIT_FILL]++;
 		if (unlikely(v->hostile))
 			bt_hostile_exit(b);
 		b->regs_want = s->regs;
 		return v->rx + s->retry;
+	}
+	if (fill == MEM_FILL_FAULT && !s->wide && s->size <= 8 && !v->check) {
+		/* nobody has to execute the instruction to find out. Larger: elements may be masked */
+		b->nexit[BT_EXIT_MEM]++;
+		attn_sync(c);
+		c->rip = blk->va + s->off;
+		c->op = NULL;
+		c->block = NULL;
+		c->fault.cr2 = lin;
+		raise_fault(c, X86_PF_EXC, error);
 	}
 	if (s->string)
 		return bt_c_call(b, 0, s->resume);

@@ -273,8 +273,9 @@ void mem_sys_store(struct engine_cpu *c, uint64_t lin, uint64_t v, unsigned size
 /* As a code fetch: up to 15 bytes; returns how many before the second page faults; may raise. */
 unsigned mem_fetch(struct engine_cpu *c, uint64_t lin, uint8_t *buf);
 uint64_t mem_fetch_gpa(struct engine_cpu *c, uint64_t lin); /* raises #PF; UINT64_MAX: not RAM */
-/* Enters the page of lin into the TLB if the access needs nothing else: false if it faults, is a device's, ... */
-bool mem_fill(struct engine_cpu *c, uint64_t lin, enum x86_access access);
+/* Enters the page of lin into the TLB if the access needs nothing else; OTHER: it is a device's, holds code, ... */
+enum mem_fill { MEM_FILL_DONE, MEM_FILL_FAULT /* *code: of the page fault */, MEM_FILL_OTHER };
+enum mem_fill mem_fill(struct engine_cpu *c, uint64_t lin, enum x86_access access, uint32_t *code);
 void tlb_flush(struct engine_cpu *c);
 void tlb_flush_local(struct engine_cpu *c); /* all but global pages, of all spaces */
 /* MOV CR3: on to the space pcid; keep: what is known of it still holds. */

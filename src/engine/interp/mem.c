@@ -341,15 +341,17 @@ static struct place translate(struct engine_cpu *c, uint64_t lin, enum x86_acces
 	return p;
 }
 
-bool mem_fill(struct engine_cpu *c, uint64_t lin, enum x86_access access)
+enum mem_fill mem_fill(struct engine_cpu *c, uint64_t lin, enum x86_access access, uint32_t *code)
 {
 	const struct tlb *t = &c->tlb[c->mmu];
 	struct place p;
-	uint32_t code;
 
-	if (c->mmu == MMU_CHECKED || !canonical(c, lin) || !lookup(c, lin, access, false, &p, &code))
-		return false;
-	return (access == X86_WRITE ? t->wtag : t->rtag)[tlb_index(lin)] == lin >> 12;
+	if (c->mmu == MMU_CHECKED || !canonical(c, lin))
+		return MEM_FILL_OTHER;
+	if (!lookup(c, lin, access, false, &p, code))
+		return MEM_FILL_FAULT;
+	return (access == X86_WRITE ? t->wtag : t->rtag)[tlb_index(lin)] == lin >> 12 ? MEM_FILL_DONE :
+		MEM_FILL_OTHER;
 }
 
 /* Data breakpoints: remembered now, delivered as a trap after the instruction. */

@@ -331,9 +331,14 @@ static void stack_put(struct engine_cpu *c, struct stack *k, unsigned size, uint
 
 static uint64_t stack_take(struct engine_cpu *c, struct stack *k, unsigned size)
 {
-	uint64_t lin = stack_addr(c, k, k->sp, size);
-	uint64_t v = mem_load_slow(c, lin, size, X86_SS);
+	uint64_t lin = stack_addr(c, k, k->sp, size), v;
+	const struct tlb *t = &c->tlb[c->mmu];
+	unsigned n = tlb_index(lin);
 
+	if (likely(t->rtag[n] == (lin + size - 1) >> 12))
+		v = get_size((const void *)(uintptr_t)(lin + t->addend[n]), size);
+	else
+		v = mem_load_slow(c, lin, size, X86_SS);
 	k->sp = (k->sp & ~k->mask) | ((k->sp + size) & k->mask);
 	return v;
 }
