@@ -950,6 +950,8 @@ static void find_live(struct tr *t)
 			live = live_at(t, next + (uint64_t)k->i.imm);
 		else if (k->i.op == X86_OP_CALL)
 			live = live_at(t, next + (uint64_t)k->i.imm);
+		else if (k->i.op == X86_OP_UD || k->i.op == X86_OP_UD2)
+			live = X86_ARITH; /* the handler sees them, whatever comes behind */
 		else if (n == t->n - 1)
 			live = k->i.attr & X86_A_BRANCH && k->i.op != X86_OP_JCC ? X86_ARITH : live_at(t, next);
 		if (k->i.op == X86_OP_JCC)
