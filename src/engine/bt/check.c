@@ -76,6 +76,7 @@ struct bt_check {
 	const struct bt_block *blk;
 	enum trace_end end;
 	unsigned first, n;  /* at[0] is before instruction first; at[n - 1] is the end */
+	unsigned next;      /* the point behind the instruction that C executes now; 0: it does not */
 	struct point at[BT_BLOCK_INSNS + 1];
 	struct x86_state before, after;
 	uint32_t fl_before;
@@ -302,7 +303,7 @@ static void trace(struct bt_cpu *b, const struct bt_block *blk)
 	jmp_buf outer;
 
 	k->blk = blk;
-	k->n = k->npages = k->first = 0;
+	k->n = k->npages = k->first = k->next = 0;
 	while (k->first < blk->ninsns && blk->va + cb->insn[k->first].op[0].next_off <= c->rip)
 		k->first++;
 	k->before = c->s;
@@ -576,6 +577,7 @@ void bt_check_open(struct bt_cpu *b, const struct bt_block *blk, uint64_t rip)
 	const struct check_block *cb;
 	uint8_t now[sizeof cb->bytes];
 
+	k->next = 0;
 	if (k->open)
 		return; /* C has executed an instruction of the trace */
 	if (k->fault_due)
@@ -602,6 +604,7 @@ void bt_check_at(struct bt_cpu *b, uint64_t rip)
 	for (unsigned n = 0; n + 1 < k->n; n++)
 		if (k->at[n].rip == rip) {
 			compare_point(b, &k->at[n], rip, false);
+			k->next = n + 1;
 			return;
 		}
 	mismatch(b, "instruction not reached", &k->at[k->n - 1], rip, true);
@@ -628,11 +631,11 @@ void bt_check_gone(struct bt_cpu *b, bool branch)
 	if (!k->open)
 		return;
 	cb = k->blocks[k->blk - bt_vm(b->cpu.vm)->blocks];
-	if (k->end == TRACE_BLOCK && rip == k->at[k->n - 1].rip) {
+	if (k->end == TRACE_BLOCK && rip == k->at[k->n - 1].rip && (!k->next || k->next == k->n - 1)) {
 		compare_end(b, rip);
 		return;
 	}
-	for (unsigned n = 0; n < k->n; n++)
+	for (unsigned n = k->next; n < k->n; n++)
 		if (k->at[n].rip == rip && (!branch || (n && cb->insn[k->first + n - 1].nowhere))) {
 			/* an event: memory cannot be compared, since the trace is further */
 			compare_point(b, &k->at[n], rip, false);

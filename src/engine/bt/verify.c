@@ -530,8 +530,10 @@ static unsigned written(const struct x86_insn *i)
 	case X86_OP_MUL: case X86_OP_IMUL1: case X86_OP_DIV: case X86_OP_IDIV: case X86_OP_CMPXCHG8B:
 	case X86_OP_CWD: case X86_OP_RDTSC:
 		return 1u << RAX | 1u << RDX;
-	case X86_OP_CBW: case X86_OP_LAHF: case X86_OP_X87: /* FNSTSW AX */
+	case X86_OP_CBW: case X86_OP_LAHF:
 		return 1u << RAX;
+	case X86_OP_X87: /* FNSTSW AX */
+		return i->opcode == 0xdf && i->modrm == 0xe0 ? 1u << RAX : 0;
 	case X86_OP_XADD:
 		return reg | rm;
 	case X86_OP_XCHG:
