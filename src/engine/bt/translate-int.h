@@ -227,7 +227,8 @@ rule_fn rule_vec, rule_vmaskmov, rule_mxcsr, rule_mmx, rule_x87, rule_fwait;
 /* ---- translate_sys.c ---- */
 rule_fn rule_cli, rule_sti, rule_cld, rule_pushf, rule_popf, rule_stac, rule_swapgs, rule_rdtsc, rule_fsgsbase,
 	rule_movcr_from, rule_movseg_from, rule_pause, rule_serialize, rule_syscall, rule_sysret;
-/* Behind the instruction that follows STI. */
+/* Between STI and a branch, and behind any other instruction that follows STI */
+void before_branch(struct tr *t);
 void after_sti(struct tr *t);
 
 /* ---- translate_string.c ---- */

@@ -1120,8 +1120,11 @@ struct bt_block *bt_translate(struct bt_cpu *b, uint64_t va, uint64_t gpa, uint6
 		t->retry = NULL;
 		if (!live_before(t->now))
 			t->fl_mem = false; /* dead: nowhere in particular */
-		if (sti && in[k].i.attr & X86_A_BRANCH)
-			break; /* after_sti() could not look at what it leads to */
+		if (sti && in[k].i.attr & X86_A_BRANCH) {
+			if (v->check)
+				break; /* after_sti() could not look at what it leads to */
+			before_branch(t);
+		}
 		if (rule && !(v->check && bt_check_ends(&in[k].i)))
 			rule(t);
 		else

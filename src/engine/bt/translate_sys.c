@@ -4,6 +4,12 @@
  */
 #include "engine/bt/translate-int.h"
 
+static void put_byte(struct emit *e, size_t off, unsigned v)
+{
+	emit_op_gs(e, false, 0xc6, 0, off);
+	e8(e, v);
+}
+
 static void count_sensitive(struct tr *t)
 {
 	emit_op_gs(&t->e, true, 0x83, 0, CPU(nsens) + 8u * t->now->i.op); /* add qword, 1 */
@@ -40,6 +46,20 @@ void rule_sti(struct tr *t)
 	count_sensitive(t);
 	emit_op_gs(&t->e, false, 0x80, 1, CPU(cpu.s.rflags) + 1); /* or byte, IF */
 	e8(&t->e, 2);
+}
+
+/*
+ * What waits for STI must wait for the branch, too: interp's step() then. What comes from now on sets cpu.poll, and
+ * may be noticed a little later.
+ */
+void before_branch(struct tr *t)
+{
+	flags_spare(t);
+	put_byte(&t->e, CPU(cpu.s.sti_shadow), 1);
+	emit_op_gs(&t->e, false, 0x83, 7, CPU(cpu.attention)); /* cmp dword, 0 */
+	e8(&t->e, 0);
+	cold_new(t, COLD_LEAVE, emit_jcc(&t->e, CC_NE))->va = insn_va(t);
+	put_byte(&t->e, CPU(cpu.s.sti_shadow), 0);
 }
 
 void after_sti(struct tr *t)
@@ -163,12 +183,6 @@ static void put_seg(struct emit *e, unsigned seg, unsigned attr)
 	emit_op_gs(e, false, 0xc7, 0, at + offsetof(struct x86_seg, attr));
 	e8(e, attr & 0xff);
 	e8(e, attr >> 8);
-}
-
-static void put_byte(struct emit *e, size_t off, unsigned v)
-{
-	emit_op_gs(e, false, 0xc6, 0, off);
-	e8(e, v);
 }
 
 /*

@@ -1139,6 +1139,12 @@ const struct iop *op_iret(struct engine_cpu *c, const struct iop *op)
 	else
 		cpu_mode_update(c);
 	s->nmi_blocked = false;
+	/*
+	 * RF, which every fault leaves in its frame, holds instruction breakpoints back for one instruction. When
+	 * there are none, and no event that would save it again, a translator need not step over that for it.
+	 */
+	if (c->vm->hooks && !c->dr_exec && !atomic_load_explicit(&c->attention, memory_order_relaxed))
+		s->rflags &= ~(uint64_t)X86_RF;
 	return op_goto(c, off);
 }
 
