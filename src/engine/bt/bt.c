@@ -287,7 +287,7 @@ void *bt_c_mem(struct bt_cpu *b, uint64_t lin, uint32_t site)
 	const struct bt_site *s = &v->sites[site];
 	const struct bt_block *blk = &v->blocks[s->block];
 	enum mem_fill fill = MEM_FILL_OTHER;
-	uint32_t error;
+	uint32_t error = 0;
 
 	if (s->size && (lin & 0xfff) + s->size <= 0x1000)
 		fill = mem_fill(c, lin, s->write ? X86_WRITE : X86_READ, &error);
