@@ -864,7 +864,7 @@ int machine_new(struct machine **out, const struct machine_config *c, struct err
 		.eoi = host_eoi,
 		.m = m};
 	rc = engine_start(m, e);
-	if (rc && m->eng != &engine_kvm && m->eng != &engine_interp) {
+	if (rc && m->eng == &engine_bt) {
 		/* no room for its code cache, or the wrong CPU: slow is better than not at all */
 		log_warn("%s; going on with interp, which is several times slower", e->text);
 		snprintf(m->engine_why, sizeof m->engine_why, "%.200s", e->text);

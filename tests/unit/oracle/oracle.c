@@ -427,7 +427,7 @@ static bool vm_run(const struct oracle_case *c, struct x86_state *s, struct nati
 
 /* ---- comparing ---- */
 
-static unsigned failures;
+static unsigned failures, host_errors;
 static bool shown; /* the case in question was printed */
 
 static void differ(const struct oracle_case *c, uint64_t n)
@@ -652,6 +652,40 @@ static void case_check(uint64_t n, const struct result *r, struct oracle_case *c
 	code_put(c, false);
 }
 
+/*
+ * About one case in some millions differs because the host has erred: nested virtualization now and then emulates an
+ * instruction, and not always well. So a case that differs is run natively once more, alone. It counts only if the host
+ * says the same again, and that still differs.
+ */
+static void case_again(uint64_t base, unsigned k)
+{
+	static struct result first, once;
+	const struct result *now = &sh->r[0];
+	struct oracle_case c;
+	int trap;
+
+	first = sh->r[0];
+	once = sh->r[k];
+	native_batch(base + k, 1);
+	if (now->done) {
+		unsigned before = --failures;
+
+		if (memcmp(now->out.gpr, once.out.gpr, 16 * sizeof now->out.gpr[0]) ||
+		    memcmp(&now->out.fpu, &once.out.fpu, sizeof now->out.fpu) ||
+		    memcmp(now->data, once.data, sizeof now->data)) {
+			printf("  once more the host says something else: not counted\n");
+			host_errors++;
+		} else {
+			case_check(base + k, now, &c, &trap);
+			if (failures == before) {
+				printf("  alone the host agrees with the engine: not counted\n");
+				host_errors++;
+			}
+		}
+	}
+	sh->r[0] = first;
+}
+
 int main(int argc, char **argv)
 {
 	static unsigned long by_op[X86_OP_COUNT], by_trap[32];
@@ -718,6 +752,7 @@ int main(int argc, char **argv)
 		t0 = now_ns();
 		for (unsigned k = 0; k < n && failures < 20; k++) {
 			struct oracle_case c;
+			unsigned before;
 			int trap = 0;
 
 			if (!sh->r[k].done)
@@ -725,7 +760,10 @@ int main(int argc, char **argv)
 			case_running = base + k;
 			if (!(k & 63))
 				alarm(20);
+			before = failures;
 			case_check(base + k, &sh->r[k], &c, &trap);
+			if (failures > before)
+				case_again(base, k);
 			ran++;
 			for (unsigned j = 0; j < c.ninsns; j++)
 				by_op[c.insn[j].op]++;
@@ -748,5 +786,6 @@ int main(int argc, char **argv)
 	g.e->cpu_free(g.cpu);
 	g.e->vm_free(g.vm);
 	mem_fini(&g.mem);
-	return failures || ran < cases / 100 * 99;
+	/* a host that errs often is no oracle */
+	return failures || host_errors > 1 + cases / 200000 || ran < cases / 100 * 99;
 }
