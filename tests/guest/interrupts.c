@@ -476,7 +476,8 @@ static void rep(void)
 
 	section("interrupt in REP");
 	apic_write(0x3e0, 0xb);
-	for (int attempt = 0; attempt < 40 && !inside_rep; attempt++) {
+	/* a busy host may be late with the timer */
+	for (int attempt = 0; attempt < 2000 && !inside_rep; attempt++) {
 		ulong c = size, d = (ulong)buf, left;
 
 		clear();

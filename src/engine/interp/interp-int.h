@@ -198,6 +198,7 @@ struct engine_cpu {
 		uint64_t used;
 	} space[TLB_SPACES];
 	unsigned space_now;
+	unsigned ncode_stores; /* to pages that once held code */
 	uint64_t large_lo, large_hi; /* linear range that large pages were cached for */
 	struct x86_paging paging;
 

@@ -24,6 +24,8 @@
 
 #include "engine/interp/interp-int.h"
 
+enum { CODE_STORES = 16 };
+
 /* ---- flushes ---- */
 
 /* Keys are used once; when they run out, the table is emptied. */
@@ -270,6 +272,33 @@ static void second_level_enter(struct engine_cpu *c, unsigned mmu, uint64_t lin,
 	s->addend[k2] = t->addend[k];
 }
 
+static uint64_t page_lines(const struct engine_vm *vm, uint64_t page)
+{
+	return __atomic_load_n(&vm->page_lines[page], __ATOMIC_SEQ_CST);
+}
+
+/*
+ * A page whose code is all gone is a page of data again. Not at the first store: making it a page of code once more
+ * costs a round through all CPUs. A CPU that is about to mark lines looks at the page's bits afterwards
+ * (code_page_mark()), and here the lines are looked at after the bits are gone: one of the two sees the other.
+ */
+static bool code_page_forget(struct engine_cpu *c, uint64_t page)
+{
+	const uint8_t code = MEM_PG_CODE | MEM_PG_CODE_SYNCED;
+	struct engine_vm *vm = c->vm;
+	uint8_t *bits = &vm->mem->page_bits[page];
+	bool gone;
+
+	if (page_lines(vm, page) || ++c->ncode_stores % CODE_STORES || pthread_mutex_trylock(&vm->code_lock))
+		return false;
+	__atomic_and_fetch(bits, (uint8_t)~code, __ATOMIC_SEQ_CST);
+	gone = !page_lines(vm, page);
+	if (!gone)
+		__atomic_or_fetch(bits, code, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&vm->code_lock);
+	return gone;
+}
+
 /*
  * Translates one byte's page for an access of the current privilege (sys: supervisor, whatever the
  * CPL) and enters what may be entered into the TLB. False: a page fault, *code is its error code.
@@ -318,7 +347,7 @@ static bool lookup(struct engine_cpu *c, uint64_t lin, enum x86_access access, b
 			uint8_t bits = __atomic_or_fetch(
 				&c->vm->mem->page_bits[p.page], MEM_PG_DIRTY, __ATOMIC_SEQ_CST);
 
-			if (!(bits & MEM_PG_CODE))
+			if (!(bits & MEM_PG_CODE) || code_page_forget(c, p.page))
 				t->wtag[k] = tag;
 		}
 	}
@@ -384,11 +413,6 @@ void mem_check_align(struct engine_cpu *c, uint64_t lin, unsigned size)
 static bool page_has_code(const struct engine_vm *vm, uint64_t page)
 {
 	return __atomic_load_n(&vm->mem->page_bits[page], __ATOMIC_SEQ_CST) & MEM_PG_CODE;
-}
-
-static uint64_t page_lines(const struct engine_vm *vm, uint64_t page)
-{
-	return __atomic_load_n(&vm->page_lines[page], __ATOMIC_SEQ_CST);
 }
 
 static uint64_t host_read(struct engine_cpu *c, const struct place *p, unsigned size)
@@ -808,28 +832,36 @@ static void wait_others(struct engine_cpu *c, uint64_t epoch)
 	}
 }
 
+/* The page's stores are noticed from here on. */
+static void code_page_sync(struct engine_cpu *c, uint8_t *bits)
+{
+	struct engine_vm *vm = c->vm;
+
+	/* While waiting for the lock, answer those who wait for us. */
+	while (pthread_mutex_trylock(&vm->code_lock)) {
+		if (atomic_load(&c->attention) & ATTN_CODE)
+			code_sync(c);
+		sched_yield();
+	}
+	if (!(__atomic_fetch_or(bits, MEM_PG_CODE, __ATOMIC_SEQ_CST) & MEM_PG_CODE_SYNCED)) {
+		wait_others(c, atomic_fetch_add(&vm->code_epoch, 1) + 1);
+		code_sync(c);
+		__atomic_fetch_or(bits, MEM_PG_CODE_SYNCED, __ATOMIC_SEQ_CST);
+	}
+	pthread_mutex_unlock(&vm->code_lock);
+}
+
 void code_page_mark(struct engine_cpu *c, uint64_t gpa, unsigned len)
 {
 	struct engine_vm *vm = c->vm;
-	uint64_t page = mem_page(vm->mem, gpa);
-	uint8_t *bits = &vm->mem->page_bits[page];
+	uint8_t *bits = &vm->mem->page_bits[mem_page(vm->mem, gpa)];
 
-	if (!(__atomic_load_n(bits, __ATOMIC_SEQ_CST) & MEM_PG_CODE_SYNCED)) {
-		/* While waiting for the lock, answer those who wait for us. */
-		while (pthread_mutex_trylock(&vm->code_lock)) {
-			if (atomic_load(&c->attention) & ATTN_CODE)
-				code_sync(c);
-			sched_yield();
-		}
-		if (!(__atomic_fetch_or(bits, MEM_PG_CODE, __ATOMIC_SEQ_CST) &
-			    MEM_PG_CODE_SYNCED)) {
-			wait_others(c, atomic_fetch_add(&vm->code_epoch, 1) + 1);
-			code_sync(c);
-			__atomic_fetch_or(bits, MEM_PG_CODE_SYNCED, __ATOMIC_SEQ_CST);
-		}
-		pthread_mutex_unlock(&vm->code_lock);
-	}
-	code_lines_mark(vm, gpa, len);
+	do {
+		if (!(__atomic_load_n(bits, __ATOMIC_SEQ_CST) & MEM_PG_CODE_SYNCED))
+			code_page_sync(c, bits);
+		code_lines_mark(vm, gpa, len);
+		/* unless it has become a page of data in between: see code_page_forget() */
+	} while (!(__atomic_load_n(bits, __ATOMIC_SEQ_CST) & MEM_PG_CODE_SYNCED));
 }
 
 void code_lines_mark(struct engine_vm *vm, uint64_t gpa, unsigned len)
