@@ -101,6 +101,7 @@ struct bt_cpu {
 	uint32_t xid[MMU_CACHED][BT_XID];
 	uint64_t xpage[MMU_CACHED][BT_XID]; /* the virtual page of each */
 	uint16_t jc_gen;
+	uint8_t halves[MMU_CACHED]; /* jc and xid know addresses with bit 63 clear (1), set (2) */
 	bool local[MMU_CACHED]; /* jc and xid know pages that are not global */
 	uint8_t key;          /* BT_KEY_* now */
 	uint8_t key_others;   /* the same without the MMU's mode, as of the last 64-bit code */

@@ -84,6 +84,7 @@ static void hook_flush(struct engine_cpu *c, bool all)
 		jc_forget(b, m);
 		memset(b->xid[m], 0, sizeof b->xid[m]);
 		b->local[m] = false;
+		b->halves[m] = 0;
 	}
 }
 
@@ -97,7 +98,8 @@ static void hook_flush_page(struct engine_cpu *c, uint64_t lin)
 	unsigned k = bt_xid_index(lin);
 
 	for (unsigned m = 0; m < MMU_CACHED; m++)
-		if (b->xid[m][k] && (b->xpage[m][k] == lin >> 12 || b->xpage[m][k] == XPAGE_MANY)) {
+		if (b->halves[m] >> (lin >> 63) & 1 && b->xid[m][k] &&
+			(b->xpage[m][k] == lin >> 12 || b->xpage[m][k] == XPAGE_MANY)) {
 			jc_forget(b, m);
 			b->xid[m][k] = 0;
 		}
@@ -109,6 +111,7 @@ static void xid_enter(struct bt_cpu *b, unsigned mmu, uint64_t va, uint32_t xid)
 
 	b->xpage[mmu][k] = !b->xid[mmu][k] || b->xpage[mmu][k] == va >> 12 ? va >> 12 : XPAGE_MANY;
 	b->xid[mmu][k] = xid;
+	b->halves[mmu] |= (uint8_t)(1u << (va >> 63));
 	if (!b->cpu.tlb[mmu].global[tlb_index(va)])
 		b->local[mmu] = true;
 }
