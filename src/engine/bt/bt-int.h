@@ -10,7 +10,7 @@
 #include "engine/interp/interp-int.h"
 
 enum {
-	BT_JC_BITS = 12, BT_JC = 1 << BT_JC_BITS, /* jump cache, by virtual address */
+	BT_JC_BITS = 13, BT_JC = 1 << BT_JC_BITS, /* jump cache, by virtual address */
 	BT_XID = 2048,        /* execute permissions, by virtual page */
 	BT_BLOCK_INSNS = 64, BT_FACTS = 24,
 	BT_HASH = 1 << 16,
