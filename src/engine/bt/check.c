@@ -727,6 +727,7 @@ static int check_vm_new(struct engine_vm **out, struct mem *mem, const struct x8
 	if (rc)
 		return rc;
 	bt_vm(*out)->check = true;
+	(*out)->code_stays = true; /* or the trace would stop at a store that the translation goes on from */
 	bt_vm(*out)->hot = 1;
 	bt_vm(*out)->verify = true;
 	return 0;

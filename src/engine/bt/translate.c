@@ -507,7 +507,8 @@ static void copy_bit_string(struct tr *t)
 	struct emit *e = &t->e;
 	struct mem_op m;
 
-	if (i->opsize < 4 || needs_flags(t->now) || (g.ad32 && g.seg) || (!fits32(g.disp) && g.base >= 0)) {
+	/* with 32-bit addresses the sum is cut once more */
+	if (i->opsize < 4 || needs_flags(t->now) || i->adsize != 8 || (!fits32(g.disp) && g.base >= 0)) {
 		call_interp(t);
 		return;
 	}

@@ -125,6 +125,7 @@ struct engine_vm {
 	struct mem *mem;
 	const struct interp_hooks *hooks; /* NULL: interp alone */
 	size_t arena_size; /* of each vCPU's decoded blocks */
+	bool code_stays; /* a page that has held code never becomes one of data again */
 	const struct x86_cpuid *cpuid;
 	const struct cpu_host *host;
 	struct vec *vec;

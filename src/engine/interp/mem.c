@@ -289,7 +289,7 @@ static bool code_page_forget(struct engine_cpu *c, uint64_t page)
 	uint8_t *bits = &vm->mem->page_bits[page];
 	bool gone;
 
-	if (page_lines(vm, page) || ++c->ncode_stores % CODE_STORES || pthread_mutex_trylock(&vm->code_lock))
+	if (vm->code_stays || page_lines(vm, page) || ++c->ncode_stores % CODE_STORES || pthread_mutex_trylock(&vm->code_lock))
 		return false;
 	__atomic_and_fetch(bits, (uint8_t)~code, __ATOMIC_SEQ_CST);
 	gone = !page_lines(vm, page);
