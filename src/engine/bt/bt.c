@@ -276,9 +276,8 @@ static void *narrow(struct bt_cpu *b, const struct bt_block *blk, const struct b
 		n = translation(b, va, gpa, 0, key);
 	if (!n)
 		return NULL;
-	if (unlikely(v->check)) {
+	if (unlikely(v->check))
 		bt_check_move(b, n, va);
-	}
 	b->regs_want = 0;
 	return n->code;
 }
@@ -635,14 +634,7 @@ const struct cpu_engine engine_bt = {
 	.cpu_new = bt_cpu_new,
 	.cpu_free = bt_cpu_free,
 	.run = bt_run,
-	.kick = interp_kick,
-	.irq = interp_irq,
-	.nmi = interp_nmi,
-	.init = interp_init,
-	.sipi = interp_sipi,
-	.get = interp_get,
-	.set = interp_set,
-	.code_changed = interp_code_changed,
+	INTERP_CALLS,
 	.error = interp_error,
 	.stats = bt_stats,
 };

@@ -166,6 +166,12 @@ static inline bool fits32(int64_t v)
 	return v == (int32_t)v;
 }
 
+/* Can emit_ea() make this address? A large displacement goes with nothing else, a cut one with no segment. */
+static inline bool gea_fits(const struct gea *g)
+{
+	return !(g->ad32 && g->seg) && (fits32(g->disp) || g->base < 0);
+}
+
 /* ---- translate.c ---- */
 struct cold *cold_new(struct tr *t, enum cold_kind kind, uint8_t *from);
 

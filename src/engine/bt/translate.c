@@ -385,11 +385,6 @@ bool call_interp(struct tr *t)
 	return true;
 }
 
-static void rule_call(struct tr *t)
-{
-	call_interp(t);
-}
-
 /* The register that a move writes as a whole without reading it; -1: none, or not known. */
 static int only_written(const struct x86_insn *i)
 {
@@ -446,7 +441,7 @@ void copy_mem(struct tr *t)
 	struct mem_op op;
 
 	/* two of R9-R11 besides the address do not fit */
-	if (!size || size > 32 || (m & (m - 1)) || (g.ad32 && g.seg)) {
+	if (!size || size > 32 || (m & (m - 1)) || !gea_fits(&g)) {
 		call_interp(t);
 		return;
 	}
@@ -462,10 +457,6 @@ void copy_mem(struct tr *t)
 			call_interp(t);
 			return;
 		}
-	}
-	if (!fits32(g.disp) && g.base >= 0) {
-		call_interp(t);
-		return;
 	}
 	if (i->attr & X86_A_ALIGN || i->op == X86_OP_CMPXCHG8B)
 		align = i->op == X86_OP_CMPXCHG8B ? (size == 16 ? 15 : 0) : size - 1;
@@ -508,7 +499,7 @@ static void copy_bit_string(struct tr *t)
 	struct mem_op m;
 
 	/* with 32-bit addresses the sum is cut once more */
-	if (i->opsize < 4 || needs_flags(t->now) || i->adsize != 8 || (!fits32(g.disp) && g.base >= 0)) {
+	if (i->opsize < 4 || needs_flags(t->now) || i->adsize != 8 || !gea_fits(&g)) {
 		call_interp(t);
 		return;
 	}
@@ -610,7 +601,7 @@ static void rule_push(struct tr *t)
 	if (i->is_mem) {
 		struct gea g = gea_of(t, i);
 
-		if ((g.ad32 && g.seg) || (!fits32(g.disp) && g.base >= 0)) {
+		if (!gea_fits(&g)) {
 			call_interp(t);
 			return;
 		}
@@ -803,7 +794,7 @@ static bool branch_operand(struct tr *t)
 		return true;
 	}
 	g = gea_of(t, i);
-	if ((g.ad32 && g.seg) || (!fits32(g.disp) && g.base >= 0))
+	if (!gea_fits(&g))
 		return false;
 	m = check(t, &g, 8, false, 0);
 	emit_op_m(&t->e, true, OP_MOV_LOAD, R11, &m);
@@ -869,7 +860,7 @@ static void rule_div(struct tr *t)
 	struct mem_op m;
 
 	g = gea_of(t, i);
-	if (i->opsize < 4 || (i->is_mem && ((g.ad32 && g.seg) || (!fits32(g.disp) && g.base >= 0)))) {
+	if (i->opsize < 4 || (i->is_mem && !gea_fits(&g))) {
 		call_interp(t);
 		return;
 	}
@@ -1219,5 +1210,4 @@ static rule_fn *const rules[X86_OP_COUNT] = {
 	[X86_OP_FWAIT] = rule_fwait, [X86_OP_LDMXCSR] = rule_mxcsr, [X86_OP_STMXCSR] = rule_mxcsr,
 	[X86_OP_MOVS] = rule_string, [X86_OP_STOS] = rule_string, [X86_OP_LODS] = rule_string,
 	[X86_OP_CMPS] = rule_string, [X86_OP_SCAS] = rule_string,
-	[X86_OP_XGETBV] = rule_call,
 };

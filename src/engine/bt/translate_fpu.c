@@ -120,7 +120,7 @@ static bool operand(struct tr *t, unsigned size, bool write, struct mem_op *m)
 {
 	struct gea g = gea_of(t, &t->now->i);
 
-	if ((g.ad32 && g.seg) || (!fits32(g.disp) && g.base >= 0)) {
+	if (!gea_fits(&g)) {
 		call_interp(t);
 		return false;
 	}

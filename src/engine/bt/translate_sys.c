@@ -455,7 +455,7 @@ void rule_movseg_from(struct tr *t)
 	struct emit *e = &t->e;
 	struct mem_op m;
 
-	if (i->sreg > X86_GS || (g.ad32 && g.seg) || (i->is_mem && !fits32(g.disp) && g.base >= 0) ||
+	if (i->sreg > X86_GS || (i->is_mem && !gea_fits(&g)) ||
 		(!i->is_mem && i->opsize == 2)) {
 		call_interp(t);
 		return;
