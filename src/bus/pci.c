@@ -132,7 +132,7 @@ static const struct dev_ops ecam_ops = {"pci-ecam", ecam_read, ecam_write, pci_r
 static const struct dev_ops address_ops = {"pci-address", address_read, address_write, pci_reset, 4};
 static const struct dev_ops data_ops = {"pci-data", data_read, data_write, pci_reset, 4};
 
-struct pci *pci_new(struct bus *b, uint64_t ecam_base, uint64_t ecam_size)
+struct pci *pci_new(struct bus *b, const struct pci_config *c)
 {
 	struct pci *p = xcalloc(1, sizeof *p);
 	int rc;
@@ -143,7 +143,7 @@ struct pci *pci_new(struct bus *b, uint64_t ecam_base, uint64_t ecam_size)
 	put_u16(p->bridge.config + SUBSYS_VENDOR, 0x1af4);
 	put_u16(p->bridge.config + SUBSYS_ID, 0x1100);
 	p->func[0][0] = &p->bridge;
-	bus_place(b, BUS_MMIO, ecam_base, ecam_size, &ecam_ops, p);
+	bus_place(b, BUS_MMIO, c->ecam_base, c->ecam_size, &ecam_ops, p);
 	bus_place(b, BUS_PIO, DATA_PORT, 4, &data_ops, p);
 	rc = bus_map_dword(b, ADDRESS_PORT, &address_ops, p);
 	assert(!rc); /* the board has this one */
@@ -155,12 +155,12 @@ void pci_free(struct pci *p)
 	free(p);
 }
 
-int pci_add(struct pci *p, unsigned slot, unsigned fn, struct pci_func *f)
+int pci_add(struct pci *p, int slot, unsigned fn, struct pci_func *f, struct err *e)
 {
-	if (slot >= SLOTS || fn >= FUNCTIONS)
-		return -EINVAL;
+	if (slot < 0 || slot >= SLOTS || fn >= FUNCTIONS)
+		return err_set(e, EINVAL, "no PCI function %d.%u", slot, fn);
 	if (p->func[slot][fn])
-		return -EEXIST;
+		return err_set(e, EEXIST, "PCI function %d.%u is taken", slot, fn);
 	p->func[slot][fn] = f;
 	return 0;
 }

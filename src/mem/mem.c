@@ -1,24 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/util.h"
 #include "mem/mem.h"
 
-static int region_add(struct mem *m, uint64_t gpa, uint64_t len, uint64_t off, struct err *e)
+static int region_add(struct mem *m, uint64_t gpa, uint64_t len, int fd, uint64_t off, struct err *e)
 {
 	struct mem_region *r = &m->region[m->nregions];
-	void *p = mmap(
-		NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, (off_t)off);
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)off);
 
 	if (p == MAP_FAILED)
 		return err_set(e, errno, "cannot map %" PRIu64 " MiB of guest memory: %s",
 			len / MIB, strerror(errno));
-	/* Best effort: without huge pages guests run, only a little slower. */
-	madvise(p, len, MADV_HUGEPAGE);
 	*r = (struct mem_region){
 		.gpa = gpa, .len = len, .host = p, .fd_off = off, .first_page = m->npages};
 	m->npages += len / MEM_PAGE;
@@ -26,32 +25,44 @@ static int region_add(struct mem *m, uint64_t gpa, uint64_t len, uint64_t off, s
 	return 0;
 }
 
+/* Shared memory that is len bytes long for ever: who it is given to cannot cut it off under our feet. */
+static int sealed_memfd(const char *name, uint64_t len, struct err *e)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), code;
+
+	if (fd < 0)
+		return err_set(e, errno, "memfd_create: %s", strerror(errno));
+	if (!ftruncate(fd, (off_t)len) && !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return fd;
+	code = errno;
+	close(fd);
+	return err_set(e, code, "cannot make %" PRIu64 " MiB of guest memory: %s", len / MIB, strerror(code));
+}
+
 int mem_init(struct mem *m, uint64_t size, struct err *e)
 {
 	uint64_t low = min_u64(size, MEM_LOW_MAX);
 	int rc;
 
-	*m = (struct mem){.fd = -1};
+	mem_init_empty(m);
 	if (size < MIB || size % MEM_PAGE || size > (1ull << 40))
 		return err_set(e, EINVAL,
 			"guest memory of %" PRIu64 " bytes is not possible: choose "
 			"1 MiB to 1 TiB, a multiple of 4 KiB",
 			size);
-	m->fd = memfd_create("husk-ram", MFD_CLOEXEC);
-	if (m->fd < 0)
-		return err_set(e, errno, "memfd_create: %s", strerror(errno));
-	if (ftruncate(m->fd, (off_t)size)) {
-		rc = err_set(e, errno, "cannot make %" PRIu64 " MiB of guest memory: %s",
-			size / MIB, strerror(errno));
-		goto fail;
-	}
-	rc = region_add(m, 0, low, 0, e);
+	rc = m->fd = sealed_memfd("husk-ram", size, e);
+	if (rc >= 0)
+		rc = m->bits_fd = sealed_memfd("husk-page-bits", size / MEM_PAGE, e);
+	if (rc >= 0)
+		rc = region_add(m, 0, low, m->fd, 0, e);
 	if (!rc && size > low)
-		rc = region_add(m, 4 * GIB, size - low, low, e);
+		rc = region_add(m, 4 * GIB, size - low, m->fd, low, e);
 	if (rc)
 		goto fail;
-	m->page_bits = mmap(NULL, m->npages, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	/* Best effort: without huge pages guests run, only a little slower. */
+	for (unsigned i = 0; i < m->nregions; i++)
+		madvise(m->region[i].host, m->region[i].len, MADV_HUGEPAGE);
+	m->page_bits = mmap(NULL, m->npages, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->bits_fd, 0);
 	if (m->page_bits == MAP_FAILED) {
 		m->page_bits = NULL;
 		rc = err_set(e, errno, "cannot map the page bits: %s", strerror(errno));
@@ -63,6 +74,47 @@ fail:
 	return rc;
 }
 
+void mem_init_empty(struct mem *m)
+{
+	*m = (struct mem){.fd = -1, .bits_fd = -1};
+}
+
+int mem_attach(struct mem *m, uint64_t gpa, uint64_t len, int fd, uint64_t off, struct err *e)
+{
+	struct stat st;
+
+	if (m->nregions == MEM_REGIONS)
+		return err_set(e, ENOSPC, "more than %d memory regions", MEM_REGIONS);
+	if (!len || gpa + len < gpa || off + len < off || (gpa | len | off) % MEM_PAGE)
+		return err_set(e, EINVAL, "memory region of 0x%" PRIx64 " bytes at 0x%" PRIx64 ": no whole pages",
+			len, gpa);
+	for (unsigned i = 0; i < m->nregions; i++)
+		if (gpa < m->region[i].gpa + m->region[i].len && m->region[i].gpa < gpa + len)
+			return err_set(e, EEXIST, "memory region at 0x%" PRIx64 " overlaps another", gpa);
+	/* what lies behind the file's end is SIGBUS */
+	if (fstat(fd, &st) || (S_ISREG(st.st_mode) && (uint64_t)st.st_size < off + len))
+		return err_set(e, EINVAL, "memory region at 0x%" PRIx64 " is longer than its file", gpa);
+	return region_add(m, gpa, len, fd, off, e);
+}
+
+int mem_detach(struct mem *m, uint64_t gpa, uint64_t len)
+{
+	for (unsigned i = 0; i < m->nregions; i++) {
+		struct mem_region *r = &m->region[i];
+
+		if (r->gpa != gpa || r->len != len)
+			continue;
+		munmap(r->host, r->len);
+		m->npages -= len / MEM_PAGE;
+		memmove(r, r + 1, (m->nregions - i - 1) * sizeof *r);
+		m->nregions--;
+		for (; i < m->nregions; i++)
+			m->region[i].first_page -= len / MEM_PAGE;
+		return 0;
+	}
+	return -ENOENT;
+}
+
 void mem_fini(struct mem *m)
 {
 	for (unsigned i = 0; i < m->nregions; i++)
@@ -71,7 +123,9 @@ void mem_fini(struct mem *m)
 		munmap(m->page_bits, m->npages);
 	if (m->fd >= 0)
 		close(m->fd);
-	*m = (struct mem){.fd = -1};
+	if (m->bits_fd >= 0)
+		close(m->bits_fd);
+	mem_init_empty(m);
 }
 
 uint64_t mem_size(const struct mem *m)
@@ -106,6 +160,16 @@ uint64_t mem_page(const struct mem *m, uint64_t gpa)
 	const struct mem_region *r = region_of(m, gpa);
 
 	return r ? r->first_page + (gpa - r->gpa) / MEM_PAGE : UINT64_MAX;
+}
+
+uint64_t mem_gpa(const struct mem *m, const void *host)
+{
+	const uint8_t *p = host;
+
+	for (unsigned i = 0; i < m->nregions; i++)
+		if ((uintptr_t)p - (uintptr_t)m->region[i].host < m->region[i].len)
+			return m->region[i].gpa + (uint64_t)(p - m->region[i].host);
+	return UINT64_MAX;
 }
 
 static bool in_ram(const struct mem *m, uint64_t gpa, uint64_t len)

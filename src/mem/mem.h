@@ -2,7 +2,8 @@
 /*
  * Guest physical memory: RAM regions backed by one memfd, mapped once into this process.
  * Everything outside them is a device or nothing. The map is fixed before vCPUs run, so all
- * lookups are lock-free and may be done from any thread.
+ * lookups are lock-free and may be done from any thread. A device process has the same struct over the
+ * descriptors it was given (mem_attach), and changes it only while its queues are stopped.
  */
 #ifndef MEM_MEM_H
 #define MEM_MEM_H
@@ -13,12 +14,12 @@
 
 #include "base/err.h"
 
-enum { MEM_PAGE = 4096, MEM_REGIONS = 8 };
+enum { MEM_PAGE = 4096, MEM_REGIONS = 32 };
 
 struct mem_region {
 	uint64_t gpa, len; /* bytes, both multiples of MEM_PAGE */
 	uint8_t *host;
-	uint64_t fd_off; /* where it starts in the memfd */
+	uint64_t fd_off; /* where it starts in its file */
 	uint64_t first_page; /* number of its first page, counting RAM pages only */
 };
 
@@ -30,11 +31,12 @@ struct mem_region {
 enum { MEM_PG_CODE = 1, MEM_PG_DIRTY = 2, MEM_PG_CODE_SYNCED = 4 };
 
 struct mem {
-	int fd;
+	int fd;      /* sealed: nobody who gets it can make it shorter; -1 in a device process */
+	int bits_fd; /* of page_bits; -1 in a device process */
 	unsigned nregions;
 	struct mem_region region[MEM_REGIONS];
 	uint64_t npages;
-	uint8_t *page_bits; /* npages bytes */
+	uint8_t *page_bits; /* npages bytes; NULL in a device process that was not given them */
 };
 
 /*
@@ -45,6 +47,11 @@ struct mem {
 int mem_init(struct mem *m, uint64_t size, struct err *e);
 void mem_fini(struct mem *m);
 
+/* A map without regions, and adding one of another process' to it: fd is borrowed. 0 or -errno with words. */
+void mem_init_empty(struct mem *m);
+int mem_attach(struct mem *m, uint64_t gpa, uint64_t len, int fd, uint64_t off, struct err *e);
+int mem_detach(struct mem *m, uint64_t gpa, uint64_t len); /* exactly one that was attached, or -ENOENT */
+
 uint64_t mem_size(const struct mem *m);    /* bytes of RAM in all */
 uint64_t mem_low_end(const struct mem *m); /* end of the RAM that starts at 0 */
 
@@ -52,6 +59,8 @@ uint64_t mem_low_end(const struct mem *m); /* end of the RAM that starts at 0 */
 void *mem_at(const struct mem *m, uint64_t gpa, uint64_t len);
 /* Number of the RAM page that holds gpa, for page_bits; UINT64_MAX when it is not RAM. */
 uint64_t mem_page(const struct mem *m, uint64_t gpa);
+/* The guest address of a host address that mem_at() gave; UINT64_MAX when it is none. */
+uint64_t mem_gpa(const struct mem *m, const void *host);
 /* Copies; any range that lies in RAM, regions may be crossed. 0 or -EFAULT (then nothing is done). */
 int mem_get(const struct mem *m, uint64_t gpa, void *dst, size_t len);
 int mem_put(const struct mem *m, uint64_t gpa, const void *src, size_t len);

@@ -83,6 +83,8 @@ struct sandbox_policy {
 	const struct sandbox_syscall *syscalls; /* nr -1 ends */
 	const int *keep_fds; /* -1 ends. NULL: the program called sandbox_close_fds() when it began */
 	unsigned new_fds;    /* how many descriptors it may still make; mostly 0 */
+	bool network;        /* stays in the network it was started in, and may use TCP */
+	size_t data_max;     /* bytes of private memory (RLIMIT_DATA), 0: no limit */
 };
 
 /*

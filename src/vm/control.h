@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The private line between the supervisor (husk) and husk-vmm: a SOCK_SEQPACKET socketpair, one
- * struct vmm_msg per datagram, no file descriptors after start. Either side treats the other as a
+ * The private line between the supervisor (husk) and husk-vmm, or a device process, which knows VMM_READY, VMM_ERROR,
+ * VMM_STATS, VMM_GET_STATS and VMM_QUIT only: a SOCK_SEQPACKET socketpair, one struct vmm_msg per datagram, no file
+ * descriptors but with VMM_NEW_DEVICE. Either side treats the other as a
  * peer: unknown types are ignored, short datagrams close the line.
  */
 #ifndef VM_CONTROL_H
@@ -33,12 +34,19 @@ enum vmm_msg_type {
 	 * answer: VMM_DO_RESET to go on, or VMM_QUIT (the supervisor has seen a panic in the output).
 	 */
 	VMM_RESET,
+	/*
+	 * The device with number arg (in the order of --vhost): arg2 1 its process serves it, 0 the line to
+	 * it has ended, 2 what came instead does not fit; text: why, for people.
+	 */
+	VMM_DEVICE,
 	/* supervisor to husk-vmm */
 	VMM_BUTTON = 64, /* press the ACPI power button */
 	VMM_QUIT,        /* end at once, exit reason VMM_EXIT_STOPPED */
 	VMM_GET_STATS,   /* arg: any number, which comes back with the answer */
 	VMM_SERIAL_BREAK,
 	VMM_DO_RESET,    /* reset the machine: the answer to VMM_RESET, or the user's wish */
+	VMM_NEW_DEVICE,  /* with one descriptor: the line to a new process for the device with number arg */
+	VMM_GIVE_UP,     /* no other process will come for the device with number arg */
 };
 
 /* How a VM ended; also the exit code of husk-vmm and of "husk run" */

@@ -777,7 +777,7 @@ static int board_new(struct machine *m, struct err *e)
 	uart_on_room(m->uart, serial_room, m);
 	m->pm = acpi_pm_new(m->bus, (struct irq){board_isa, m, ACPI_PM_GED_IRQ}, &pm);
 	m->debugport = debugport_new(m->bus, &dbg);
-	m->pci = pci_new(m->bus, BOARD_ECAM_BASE, BOARD_ECAM_SIZE);
+	m->pci = pci_new(m->bus, &(struct pci_config){.ecam_base = BOARD_ECAM_BASE, .ecam_size = BOARD_ECAM_SIZE});
 	if (c->testdev) {
 		m->testdev = testdev_new(m->bus, board_isa, m);
 		m->fwcfg = fwcfg_new(m->bus, size, c->ncpus);

@@ -310,7 +310,7 @@ void board_open(void)
 	bus_lock(fake_bus);
 	lapics_set_pic(apics, pic_ack, pic);
 	bus_unlock(fake_bus);
-	pci = pci_new(fake_bus, 0xe8000000, 0x8000000);
+	pci = pci_new(fake_bus, &(struct pci_config){.ecam_base = 0xe8000000, .ecam_size = 0x8000000});
 	pit = pit_new(fake_bus, NULL, wire(0));
 	i8042 = i8042_new(fake_bus, wire(1), wire(12), on_event, NULL);
 	uart = uart_new(fake_bus, 0x3f8, wire(4), on_tx, NULL);

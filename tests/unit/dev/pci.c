@@ -34,10 +34,10 @@ int main(void)
 	struct pci *p;
 
 	fake_bus = bus_new();
-	p = pci_new(fake_bus, ECAM, 128 << 20);
-	assert(pci_add(p, 32, 0, &f) == -EINVAL && pci_add(p, 1, 8, &f) == -EINVAL);
-	assert(pci_add(p, 0, 0, &f) == -EEXIST);
-	assert(pci_add(p, 3, 1, &f) == 0);
+	p = pci_new(fake_bus, &(struct pci_config){.ecam_base = ECAM, .ecam_size = 128 << 20});
+	assert(pci_add(p, 32, 0, &f, NULL) == -EINVAL && pci_add(p, 1, 8, &f, NULL) == -EINVAL);
+	assert(pci_add(p, 0, 0, &f, NULL) == -EEXIST);
+	assert(pci_add(p, 3, 1, &f, NULL) == 0);
 
 	/* the host bridge, and nothing */
 	assert(ecam(0, 0, 0, 4) == 0x00081b36 && ecam(0, 0, 8, 4) == 0x06000000);
