@@ -58,11 +58,16 @@ uint16_t vhost_front_queues(const struct vhost_front *f);
 
 /* Any thread; none waits. */
 void vhost_front_start(struct vhost_front *f, uint64_t features, const struct virtio_ring *rings);
-void vhost_front_stop(struct vhost_front *f); /* stopped() follows, also when there is no back-end */
+/*
+ * stopped() follows when the back-end has given up all rings. If it has died, what it had in flight may still arrive in
+ * guest RAM; so that waits for its successor, which starts after that, or for vhost_front_give_up().
+ */
+void vhost_front_stop(struct vhost_front *f);
 void vhost_front_kick(struct vhost_front *f, unsigned q);
 void vhost_front_config_read(struct vhost_front *f, uint32_t off, void *buf, uint32_t len); /* of the copy */
 void vhost_front_config_write(struct vhost_front *f, uint32_t off, const void *buf, uint32_t len);
 void vhost_front_socket(struct vhost_front *f, int sock); /* a new back-end; takes sock */
+void vhost_front_give_up(struct vhost_front *f); /* none will come any more: who waits for one is let go */
 /* "name value" lines; bytes written, cut at len */
 size_t vhost_front_stats(struct vhost_front *f, char *buf, size_t len);
 
