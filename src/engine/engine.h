@@ -69,7 +69,7 @@ struct cpu_engine {
 	int (*msi)(struct engine_vm *vm, uint64_t addr, uint32_t data);
 	void (*get)(struct engine_cpu *c, struct x86_state *s);
 	int (*set)(struct engine_cpu *c, const struct x86_state *s, struct err *e);
-	/* somebody else wrote guest RAM that may hold code */
+	/* somebody else wrote guest RAM that may hold code; NULL: the hardware sees to it */
 	void (*code_changed)(struct engine_vm *vm, uint64_t gpa, uint64_t len);
 	const char *(*error)(struct engine_cpu *c); /* after CPU_FAILED */
 	/*

@@ -288,6 +288,8 @@ void tlb_flush_page(struct engine_cpu *c, uint64_t lin);
 void mmu_update(struct engine_cpu *c); /* after CR0, CR3, CR4, EFER, CPL, AC, DR7 changed */
 void code_page_mark(struct engine_cpu *c, uint64_t gpa, unsigned len);
 void code_lines_mark(struct engine_vm *vm, uint64_t gpa, unsigned len); /* more of a page that is marked */
+/* Makes a page without code a page of data again; false: not now. Any thread. */
+bool code_page_drop(struct engine_vm *vm, uint64_t page);
 void code_written(struct engine_vm *vm, uint64_t gpa, uint64_t len);
 void code_sync(struct engine_cpu *c);
 

@@ -813,6 +813,10 @@ int interp_set(struct engine_cpu *c, const struct x86_state *s, struct err *e)
 void interp_code_changed(struct engine_vm *vm, uint64_t gpa, uint64_t len)
 {
 	code_written(vm, gpa, len);
+	/* what a device fills is data as a rule: the next time nobody has to ask */
+	for (uint64_t at = align_up(gpa, MEM_PAGE); at + MEM_PAGE <= gpa + len; at += MEM_PAGE)
+		if (mem_page(vm->mem, at) != UINT64_MAX)
+			code_page_drop(vm, mem_page(vm->mem, at));
 }
 
 const char *interp_error(struct engine_cpu *c)

@@ -278,25 +278,33 @@ static uint64_t page_lines(const struct engine_vm *vm, uint64_t page)
 }
 
 /*
- * A page whose code is all gone is a page of data again. Not at the first store: making it a page of code once more
- * costs a round through all CPUs. A CPU that is about to mark lines looks at the page's bits afterwards
- * (code_page_mark()), and here the lines are looked at after the bits are gone: one of the two sees the other.
+ * A page whose code is all gone is a page of data again. A CPU that marks lines looks afterwards whether the page is still
+ * in step (code_page_mark()), and here the lines are looked at after it is not: one of the two sees the other. Until it
+ * is certain that there are no lines the page counts as one of code, so nobody gets to write there unnoticed.
  */
-static bool code_page_forget(struct engine_cpu *c, uint64_t page)
+bool code_page_drop(struct engine_vm *vm, uint64_t page)
 {
-	const uint8_t code = MEM_PG_CODE | MEM_PG_CODE_SYNCED;
-	struct engine_vm *vm = c->vm;
 	uint8_t *bits = &vm->mem->page_bits[page];
 	bool gone;
 
-	if (vm->code_stays || page_lines(vm, page) || ++c->ncode_stores % CODE_STORES || pthread_mutex_trylock(&vm->code_lock))
+	if (!(__atomic_load_n(bits, __ATOMIC_SEQ_CST) & MEM_PG_CODE))
+		return true;
+	if (vm->code_stays || page_lines(vm, page) || pthread_mutex_trylock(&vm->code_lock))
 		return false;
-	__atomic_and_fetch(bits, (uint8_t)~code, __ATOMIC_SEQ_CST);
+	__atomic_and_fetch(bits, (uint8_t)~MEM_PG_CODE_SYNCED, __ATOMIC_SEQ_CST);
 	gone = !page_lines(vm, page);
-	if (!gone)
-		__atomic_or_fetch(bits, code, __ATOMIC_SEQ_CST);
+	if (gone)
+		__atomic_and_fetch(bits, (uint8_t)~MEM_PG_CODE, __ATOMIC_SEQ_CST);
+	else
+		__atomic_or_fetch(bits, MEM_PG_CODE_SYNCED, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&vm->code_lock);
 	return gone;
+}
+
+/* Not at the first store: making it a page of code once more costs a round through all CPUs. */
+static bool code_page_forget(struct engine_cpu *c, uint64_t page)
+{
+	return !page_lines(c->vm, page) && ++c->ncode_stores % CODE_STORES == 0 && code_page_drop(c->vm, page);
 }
 
 /*

@@ -535,14 +535,6 @@ static const char *kvm_error(struct engine_cpu *c)
 	return c->error;
 }
 
-/* The hardware sees to it that code is what memory holds. */
-static void kvm_code_changed(struct engine_vm *vm, uint64_t gpa, uint64_t len)
-{
-	(void)vm;
-	(void)gpa;
-	(void)len;
-}
-
 static size_t kvm_stats(struct engine_vm *vm, char *buf, size_t len)
 {
 	static const char *const name[KVM_NCOUNT] = {[KVM_N_RUN] = "exits",
@@ -582,7 +574,6 @@ const struct cpu_engine engine_kvm = {
 	.msi = kvm_msi,
 	.get = kvm_state_get,
 	.set = kvm_state_set,
-	.code_changed = kvm_code_changed,
 	.error = kvm_error,
 	.stats = kvm_stats,
 };
