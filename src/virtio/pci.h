@@ -32,7 +32,8 @@ struct virtio_back {
 	void (*start)(void *arg, uint64_t features, const struct virtio_ring *rings);
 	/*
 	 * Reset. When no ring is used any more, virtio_pci_stopped() must be called, from here or later from any
-	 * thread: until then the driver reads a status that is not 0. Comes only after start().
+	 * thread that takes the board lock: until then the driver reads a status that is not 0. Comes only after
+	 * start(), also after one that failed.
 	 */
 	void (*stop)(void *arg);
 	void (*kick)(void *arg, unsigned q); /* between start and stop only */
@@ -42,8 +43,7 @@ struct virtio_back {
 struct virtio_pci_config {
 	struct pci *pci;
 	struct virtio_back back; /* copied */
-	struct irq intx;         /* for guests without MSI; set may be NULL */
-	/* MSI: the board's */
+	/* MSI: the board's. INTx is a matter of struct pci_config. */
 	void (*msi)(void *arg, uint64_t addr, uint32_t data);
 	void *msi_arg;
 };
@@ -65,12 +65,18 @@ bool virtio_pci_idle(const struct virtio_pci *v);
 size_t virtio_pci_stats(const struct virtio_pci *v, char *buf, size_t len);
 
 /*
- * A device of this process behind the transport: fills in back, whose arg it becomes. dev is borrowed. Its virtqs
- * interrupt through *v, which the caller sets once virtio_pci_new() has made it.
+ * A device of this process behind the transport: fills in back but for its name, whose arg it becomes. dev and mem are
+ * borrowed. Its virtqs interrupt through v, which the caller binds once virtio_pci_new() has made it.
+ *
+ * A local device writes guest RAM behind the engine's back. code_changed() (NULL: the engine sees it by itself) is
+ * called for what was written to pages with MEM_PG_CODE, before the driver is told, and with the board lock held: it
+ * must not wait for a vCPU that may be waiting for that lock.
  */
 struct virtio_local;
-struct virtio_local *virtio_local_new(struct virtio_dev *dev, const struct mem *mem, struct virtio_back *back);
+struct virtio_local *virtio_local_new(struct virtio_dev *dev, const struct mem *mem, struct virtio_back *back,
+	void (*code_changed)(void *arg, uint64_t gpa, uint64_t len), void *arg);
 void virtio_local_bind(struct virtio_local *l, struct virtio_pci *v);
+/* Stops what runs. Before virtio_pci_free(); lock held, or after the last vCPU has ended. */
 void virtio_local_free(struct virtio_local *l);
 
 #endif
