@@ -51,7 +51,11 @@ enum vhost_request { /* front-end to back-end */
 
 enum vhost_back_request { /* back-end to front-end, on the back-end's channel */
 	VHOST_BACK_CONFIG_CHANGE = 2,
-	/* husk's own: struct vhost_range; the answer (VHOST_NEED_REPLY) comes when no translation of it is left */
+	/*
+	 * husk's own: struct vhost_range; the answer (VHOST_NEED_REPLY, u64 0) comes when no translation of it is left.
+	 * A front-end answers at any time, also while it waits for a reply itself: a back-end that is to stop a ring
+	 * finishes its requests first, which may ask.
+	 */
 	VHOST_BACK_CODE = 1000,
 };
 

@@ -5,7 +5,8 @@
  * dirty log, and the front-end's translated code (proto.h, VHOST_BACK_CODE).
  *
  * One thread, the loop's. After new() nothing is opened and no thread is made: a sandbox needs recvmsg, sendmsg, poll, mmap
- * (shared, not executable), munmap, dup3, close, read, write, epoll.
+ * (shared, not executable), munmap, newfstatat (fstat), dup3, close, read, write, epoll_ctl, and what libc needs for
+ * memory, locks and clocks. The process ignores SIGPIPE: what a front-end gives as an eventfd may be anything.
  */
 #ifndef VHOST_SERVE_H
 #define VHOST_SERVE_H
