@@ -154,6 +154,8 @@ static void balloon_kick(struct virtio_dev *d, unsigned q)
 	struct balloon *b = balloon_of(d);
 	struct virtq_req r = {.iov = b->iov, .iov_max = ARRAY_LEN(b->iov)};
 
+	if (!b->vq[q])
+		return;
 	for (unsigned n = 0; n < ROUNDS * QUEUE_SIZE && virtq_pop(b->vq[q], &r) > 0; n++) {
 		if (q == Q_INFLATE)
 			inflate(b, &r);

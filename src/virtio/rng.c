@@ -60,6 +60,8 @@ static void rng_kick(struct virtio_dev *d, unsigned q)
 	struct virtq_req r = {.iov = rng->iov, .iov_max = ARRAY_LEN(rng->iov)};
 
 	(void)q;
+	if (!rng->vq)
+		return;
 	for (unsigned n = 0; n < ROUNDS * QUEUE_SIZE && virtq_pop(rng->vq, &r) > 0; n++)
 		virtq_done(&r, r.in_len ? fill(&r) : 0);
 	virtq_notify(rng->vq);
