@@ -61,7 +61,10 @@ void virtio_pci_broken(struct virtio_pci *v, const char *why); /* DEVICE_NEEDS_R
 /* Is a driver at work, and have all rings been given up since the last reset? */
 bool virtio_pci_running(const struct virtio_pci *v);
 bool virtio_pci_idle(const struct virtio_pci *v);
-/* "name value" lines: driver status, interrupts. Bytes written, cut at len. */
+/*
+ * "disk0.status 15" and so on: driver status, notifications by the driver, interrupts, resets. Bytes written, cut at
+ * len.
+ */
 size_t virtio_pci_stats(const struct virtio_pci *v, char *buf, size_t len);
 
 /*
@@ -76,7 +79,7 @@ struct virtio_local;
 struct virtio_local *virtio_local_new(struct virtio_dev *dev, const struct mem *mem, struct virtio_back *back,
 	void (*code_changed)(void *arg, uint64_t gpa, uint64_t len), void *arg);
 void virtio_local_bind(struct virtio_local *l, struct virtio_pci *v);
-/* Stops what runs. Before virtio_pci_free(); lock held, or after the last vCPU has ended. */
+/* Stops what runs; before or after virtio_pci_free(). Lock held, or when no vCPU and no timer can come any more. */
 void virtio_local_free(struct virtio_local *l);
 
 #endif
