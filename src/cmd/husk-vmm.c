@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -24,6 +25,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "cmd/vmm_args.h"
 #include "engine/engine.h"
 #include "engine/kvm/kvm.h"
 #include "sandbox/sandbox.h"
@@ -42,6 +44,10 @@ static const struct sandbox_syscall vmm_syscalls[] = {
 	SANDBOX_ALLOW(SYS_write),
 	SANDBOX_ALLOW(SYS_recvfrom),
 	SANDBOX_ALLOW(SYS_sendto),
+	/* vhost-user, whose messages bring descriptors, and a new line to a device process */
+	SANDBOX_ALLOW(SYS_recvmsg),
+	SANDBOX_ALLOW(SYS_sendmsg),
+	SANDBOX_ALLOW(SYS_poll),
 	SANDBOX_ALLOW(SYS_epoll_wait),
 	SANDBOX_ALLOW(SYS_epoll_ctl),
 	SANDBOX_ALLOW(SYS_timerfd_settime),
@@ -78,7 +84,7 @@ static const struct sandbox_syscall *syscalls_with_kvm(void)
 	return all;
 }
 
-enum { MAX_FDS = 1024 };
+enum { MAX_FDS = 4096 };
 
 /* All descriptors but 0 to 2 and those named on the command line are strangers: they go before we
  * start. */
@@ -93,6 +99,29 @@ static void close_strangers(const int *keep, unsigned n)
 			close(fd);
 	}
 	close_range(MAX_FDS, ~0u, 0);
+}
+
+/* Each device takes some: as many as are allowed at all, until the sandbox sets what is needed. */
+static void allow_fds(void)
+{
+	struct rlimit rl;
+
+	if (!getrlimit(RLIMIT_NOFILE, &rl)) {
+		rl.rlim_cur = rl.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &rl);
+	}
+}
+
+static void keep_handed(const struct machine_config *c, int kernel_fd, int initrd_fd)
+{
+	int keep[4 + DEVICES_VHOST + DEVICES_CONSOLES] = {c->control_fd, c->serial_fd, kernel_fd, initrd_fd};
+	unsigned n = 4;
+
+	for (unsigned i = 0; i < c->devices.nvhost; i++)
+		keep[n++] = c->devices.vhost[i].fd;
+	for (unsigned i = 0; i < c->devices.nconsoles; i++)
+		keep[n++] = c->devices.console[i].fd;
+	close_strangers(keep, n);
 }
 
 /* What is open then was opened by us: epoll, timers, guest RAM, KVM. */
@@ -114,6 +143,9 @@ static void usage(FILE *f)
 		   "           [--memory BYTES] [--cpus N] [--engine auto|kvm|bt|interp|check] [--cpu "
 		   "MODEL] [--name S]\n"
 		   "           [--no-reboot] [--testdev] [--debug CATEGORIES]\n"
+		   "           [--vhost NAME,blk|net,fd=N,queues=N,size=N[,mac=MAC][,mtu=N]]... [--console "
+		   "NAME,fd=N]...\n"
+		   "           [--no-rng] [--no-balloon] [--root-ports N]\n"
 		   "  husk-vmm --probe-engines     one line per engine: name, ok or no, reason "
 		   "(tab separated)\n"
 		   "Exit codes: 0 power-off, 1 error, 2 usage, 3 guest panic, 4 triple fault, 5 "
@@ -206,6 +238,11 @@ int main(int argc, char **argv)
 		OPT_TESTDEV,
 		OPT_DEBUG,
 		OPT_PROBE,
+		OPT_VHOST,
+		OPT_CONSOLE,
+		OPT_NO_RNG,
+		OPT_NO_BALLOON,
+		OPT_ROOT_PORTS,
 		OPT_HELP
 	};
 	static const struct option opts[] = {{"control-fd", 1, NULL, OPT_CONTROL},
@@ -216,9 +253,12 @@ int main(int argc, char **argv)
 		{"name", 1, NULL, OPT_NAME}, {"no-reboot", 0, NULL, OPT_NO_REBOOT},
 		{"testdev", 0, NULL, OPT_TESTDEV}, {"debug", 1, NULL, OPT_DEBUG},
 		{"probe-engines", 0, NULL, OPT_PROBE}, {"help", 0, NULL, OPT_HELP},
+		{"vhost", 1, NULL, OPT_VHOST}, {"console", 1, NULL, OPT_CONSOLE}, {"no-rng", 0, NULL, OPT_NO_RNG},
+		{"no-balloon", 0, NULL, OPT_NO_BALLOON}, {"root-ports", 1, NULL, OPT_ROOT_PORTS},
 		{NULL, 0, NULL, 0}};
-	struct machine_config c = {.name = "guest",
+	static struct machine_config c = {.name = "guest",
 		.memory = 512 * MIB,
+		.devices = {.rng = true, .balloon = true},
 		.ncpus = 1,
 		.engine = "auto",
 		.append = "",
@@ -279,6 +319,23 @@ int main(int argc, char **argv)
 			break;
 		case OPT_PROBE:
 			return probe_engines();
+		case OPT_VHOST:
+		case OPT_CONSOLE:
+			if (o == OPT_VHOST ? vmm_arg_vhost(&c.devices, optarg, &e)
+					   : vmm_arg_console(&c.devices, optarg, &e)) {
+				log_err("%s", e.text);
+				return VMM_EXIT_USAGE;
+			}
+			break;
+		case OPT_NO_RNG:
+			c.devices.rng = false;
+			break;
+		case OPT_NO_BALLOON:
+			c.devices.balloon = false;
+			break;
+		case OPT_ROOT_PORTS:
+			c.devices.root_ports = (unsigned)number("root-ports", optarg, 16);
+			break;
 		case OPT_HELP:
 			usage(stdout);
 			return 0;
@@ -292,7 +349,8 @@ int main(int argc, char **argv)
 		return VMM_EXIT_USAGE;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	close_strangers((int[]){c.control_fd, c.serial_fd, kernel_fd, initrd_fd}, 4);
+	keep_handed(&c, kernel_fd, initrd_fd);
+	allow_fds();
 	if (c.control_fd >= 0)
 		prctl(PR_SET_PDEATHSIG,
 			SIGKILL); /* the supervisor's death must not leave a guest behind */
@@ -314,6 +372,7 @@ int main(int argc, char **argv)
 	if (machine_new(&m, &c, &e))
 		return fail(c.control_fd, &e);
 	list_fds(fds);
+	policy.new_fds = machine_fds(m);
 	policy.syscalls = strcmp(machine_engine(m), "kvm") ? vmm_syscalls : syscalls_with_kvm();
 	if (sandbox_enter(&policy, &report, &e)) {
 		err_prefix(&e, "husk-vmm cannot lock itself in");

@@ -44,6 +44,8 @@ struct vhost_front_config {
 	void *arg;
 };
 
+enum { VHOST_FRONT_FDS = 8 /* that one message may bring, beyond what is kept */ };
+
 struct vhost_front;
 
 /* Talks with the back-end: features, configuration. Waits for it, seconds at most. Set-up, before the sandbox. */

@@ -27,6 +27,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fdpass.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/util.h"
@@ -83,12 +84,14 @@ struct machine {
 	struct testdev *testdev;
 	struct fwcfg *fwcfg;
 	struct pci *pci;
+	struct devices *devices;
 
 	struct vcpu *cpu;
 
 	pthread_mutex_t lock; /* pause, quit, parked, want and what goes with it */
 	pthread_cond_t parked_cond, resume_cond;
 	bool pause, quit;
+	bool resetting; /* the loop's: waits until the devices have let go of guest memory */
 	enum want want;
 	enum vmm_exit exit;
 	uint32_t exit_arg2;
@@ -415,6 +418,25 @@ static void board_isa(void *arg, unsigned line, bool level)
 	ioapic_set(m->ioapic, line == 0 ? 2 : line, level);
 }
 
+/* ---- what virtio devices say; any thread ---- */
+
+static void device_state(void *arg, unsigned number, unsigned state, const char *why)
+{
+	vmm_msg_send(((struct machine *)arg)->cfg.control_fd, VMM_DEVICE, number, state, why);
+}
+
+static void devices_idle_now(void *arg)
+{
+	want(arg, WANT_NOTHING, 0, 0, "");
+}
+
+static void device_wrote_code(void *arg, uint64_t gpa, uint64_t len)
+{
+	struct machine *m = arg;
+
+	m->eng->code_changed(m->evm, gpa, len);
+}
+
 /* ---- what devices ask for; the bus lock is held ---- */
 
 static void dev_poweroff(void *arg)
@@ -597,6 +619,7 @@ static void control_stats(struct machine *m, uint32_t id)
 
 	if (m->eng->stats)
 		n = m->eng->stats(m->evm, m->stats, sizeof m->stats);
+	n += devices_stats(m->devices, m->stats + n, sizeof m->stats - n);
 	vmm_stats_send(m->cfg.control_fd, id, m->stats, n);
 }
 
@@ -606,12 +629,21 @@ static void control_ready(struct watch *w, uint32_t events)
 {
 	struct machine *m = CONTAINER_OF(w, struct machine, control_watch);
 	struct vmm_msg msg;
+	unsigned nfds = 1;
+	int fd = -1;
 	ssize_t n;
 
 	(void)events;
-	n = recv(w->fd, &msg, sizeof msg, MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	n = fd_recv(w->fd, &msg, sizeof msg, &fd, &nfds);
+	if (n == -EAGAIN || n == -EINTR)
 		return;
+	if (nfds && n >= (ssize_t)offsetof(struct vmm_msg, text) && msg.type == VMM_NEW_DEVICE &&
+		msg.arg < m->cfg.devices.nvhost) {
+		devices_socket(m->devices, msg.arg, fd);
+		return;
+	}
+	if (nfds)
+		close(fd);
 	if (n < (ssize_t)offsetof(struct vmm_msg, text)) {
 		/* the supervisor is gone, or it is not one */
 		loop_del(m->loop, w);
@@ -639,6 +671,10 @@ static void control_ready(struct watch *w, uint32_t events)
 		machine_pause(m);
 		machine_reset(m);
 		break;
+	case VMM_GIVE_UP:
+		if (msg.arg < m->cfg.devices.nvhost)
+			devices_give_up(m->devices, msg.arg);
+		break;
 	default:
 		break;
 	}
@@ -661,29 +697,42 @@ static int cpus_set_up(struct machine *m, struct err *e)
 	return 0;
 }
 
-/* All vCPUs are parked. Everything starts as after power-on, with RAM given back to the host. */
-static void machine_reset(struct machine *m)
+/* All vCPUs are parked, and no device uses guest memory. Everything starts as after power-on, with RAM given back to the host. */
+static void reset_finish(struct machine *m)
 {
 	const char *note;
 	struct err e;
 
-	pthread_mutex_lock(&m->lock);
-	m->want = WANT_NOTHING;
-	pthread_mutex_unlock(&m->lock);
+	m->resetting = false;
 	for (unsigned i = 0; i < m->mem.nregions; i++) {
 		const struct mem_region *r = &m->mem.region[i];
 
 		if (madvise(r->host, r->len, MADV_REMOVE))
 			log_debug("vm", "guest memory stays as it is over the reset: %s",
 				strerror(errno));
-		m->eng->code_changed(m->evm, r->gpa, r->len);
+		if (m->eng->code_changed)
+			m->eng->code_changed(m->evm, r->gpa, r->len);
 	}
-	bus_reset(m->bus);
 	if (machine_boot(m, &note, &e)) {
 		want(m, WANT_END, VMM_EXIT_ERROR, 0, e.text);
 		return;
 	}
 	machine_resume(m);
+}
+
+/*
+ * All vCPUs are parked. Devices in other processes may still have requests under way; the rest of the reset waits until
+ * the last of them says that it has stopped (devices_idle_now).
+ */
+static void machine_reset(struct machine *m)
+{
+	pthread_mutex_lock(&m->lock);
+	m->want = WANT_NOTHING;
+	pthread_mutex_unlock(&m->lock);
+	bus_reset(m->bus);
+	m->resetting = true;
+	if (devices_idle(m->devices))
+		reset_finish(m);
 }
 
 /* Wishes that came from vCPU threads. */
@@ -709,6 +758,8 @@ static void wish_ready(struct watch *w, uint32_t events)
 		loop_stop(m->loop);
 		return;
 	}
+	if (m->resetting && devices_idle(m->devices))
+		reset_finish(m);
 	if (wish != WANT_RESET || m->pause)
 		return;
 	machine_pause(m);
@@ -726,6 +777,14 @@ static void wish_ready(struct watch *w, uint32_t events)
 }
 
 /* ---- set-up ---- */
+
+#define MMIO64_SIZE (64 * GIB)
+
+/* Behind RAM, with room for some that may be plugged */
+static uint64_t mmio64_base(const struct machine *m)
+{
+	return align_up(max_u64(4 * GIB, mem_size(&m->mem) + GIB), GIB) + 4 * GIB;
+}
 
 /* The 8259s as a BIOS leaves them, IRQ 2 and 11 open: test kernels in real mode count on it. */
 static void pic_as_bios(struct machine *m)
@@ -777,13 +836,23 @@ static int board_new(struct machine *m, struct err *e)
 	uart_on_room(m->uart, serial_room, m);
 	m->pm = acpi_pm_new(m->bus, (struct irq){board_isa, m, ACPI_PM_GED_IRQ}, &pm);
 	m->debugport = debugport_new(m->bus, &dbg);
-	m->pci = pci_new(m->bus, &(struct pci_config){.ecam_base = BOARD_ECAM_BASE, .ecam_size = BOARD_ECAM_SIZE});
+	m->pci = pci_new(m->bus, &(struct pci_config){.ecam_base = BOARD_ECAM_BASE,
+		.ecam_size = BOARD_ECAM_SIZE,
+		.mmio32_base = BOARD_PCI_MMIO32,
+		.mmio32_size = BOARD_ECAM_BASE - BOARD_PCI_MMIO32,
+		.mmio64_base = mmio64_base(m),
+		.mmio64_size = MMIO64_SIZE,
+		.intx = {ioapic_set, m->ioapic, 16}});
 	if (c->testdev) {
 		m->testdev = testdev_new(m->bus, board_isa, m);
 		m->fwcfg = fwcfg_new(m->bus, size, c->ncpus);
 		pic_as_bios(m);
 	}
-	return 0;
+	return devices_new(&m->devices, &c->devices,
+		&(struct devices_host){.bus = m->bus, .pci = m->pci, .mem = &m->mem, .loop = m->loop,
+			.msi = board_msi, .state = device_state, .idle = devices_idle_now,
+			.code_changed = m->eng->code_changed ? device_wrote_code : NULL, .arg = m},
+		e);
 }
 
 static int engine_start(struct machine *m, struct err *e)
@@ -902,6 +971,7 @@ void machine_free(struct machine *m)
 {
 	if (!m)
 		return;
+	devices_free(m->devices);
 	engine_end(m);
 	if (m->bus) {
 		fwcfg_free(m->fwcfg);
@@ -928,6 +998,11 @@ void machine_free(struct machine *m)
 	pthread_mutex_destroy(&m->serial_lock);
 	pthread_cond_destroy(&m->serial_room);
 	free(m);
+}
+
+unsigned machine_fds(const struct machine *m)
+{
+	return devices_fds(m->devices) + 1; /* and what comes with VMM_NEW_DEVICE */
 }
 
 const char *machine_engine(const struct machine *m)
@@ -967,8 +1042,8 @@ int machine_boot(struct machine *m, const char **note, struct err *e)
 		.append = c->append,
 		.ncpus = c->ncpus};
 	const struct acpi_config a = {.ncpus = c->ncpus,
-		.mmio64_base = align_up(max_u64(4 * GIB, mem_size(&m->mem) + GIB), GIB) + 4 * GIB,
-		.mmio64_size = 64 * GIB};
+		.mmio64_base = mmio64_base(m),
+		.mmio64_size = MMIO64_SIZE};
 	struct boot_result r;
 	int rc;
 
@@ -1000,7 +1075,10 @@ int machine_boot(struct machine *m, const char **note, struct err *e)
 enum vmm_exit machine_run(struct machine *m, uint32_t *arg2, char *text, size_t len)
 {
 	enum vmm_exit code;
+	struct err e;
 
+	if (devices_run(m->devices, &e))
+		want(m, WANT_END, VMM_EXIT_ERROR, 0, e.text);
 	for (unsigned i = 0; i < m->cfg.ncpus; i++) {
 		int rc = pthread_create(&m->cpu[i].thread, NULL, vcpu_main, &m->cpu[i]);
 

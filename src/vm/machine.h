@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "vm/control.h"
+#include "vm/devices.h"
 
 struct machine_config {
 	const char *name;
@@ -28,6 +29,7 @@ struct machine_config {
 	bool no_reboot, testdev;
 	int control_fd; /* -1: none */
 	int serial_fd;  /* stream socket, -1: none */
+	struct devices_config devices;
 };
 
 struct machine;
@@ -35,6 +37,9 @@ struct machine;
 /* Memory, engine and devices; opens what it needs from the host. Single-threaded; before the sandbox. */
 int machine_new(struct machine **m, const struct machine_config *c, struct err *e);
 void machine_free(struct machine *m);
+
+/* How many descriptors it may come to hold beyond those that are open now. */
+unsigned machine_fds(const struct machine *m);
 
 /* Which engine it has and why, one line each. */
 const char *machine_engine(const struct machine *m);
