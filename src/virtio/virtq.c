@@ -37,7 +37,7 @@
  *	       done, whatever its inflight says. What is in flight then is done again, in the order of the counters. As many
  *	       heads as are used or in flight have been taken from the available ring: next_avail is their sum.
  *
- * Our batches have one entry. Others' may have more, so the list is followed, for as long as it can be.
+ * A batch of ours is what one virtq_done() or virtq_done_all() makes known. The list is followed for as long as it can be.
  */
 #include <assert.h>
 #include <errno.h>
@@ -548,16 +548,14 @@ static void tell_written(struct virtq *q, const struct virtq_req *r, uint64_t le
 	q->written(q->written_arg, entry, 8);
 }
 
-void virtq_done(struct virtq_req *r, uint32_t written)
+/* The k-th entry behind the used index, which the driver does not look at yet. */
+static inline void used_put(struct virtq_req *r, uint32_t written, unsigned k)
 {
 	struct virtq *q = r->q;
 	struct virtq_inflight *f = q->inflight;
-	size_t entry = 4 + 8 * (size_t)(q->used_idx & (q->ring.size - 1));
+	size_t entry = 4 + 8 * (size_t)((q->used_idx + k) & (q->ring.size - 1));
 
-	assert(q->started && q->in_use && written <= r->in_len);
-	q->in_use--;
-	if (unlikely(q->broken))
-		return;
+	assert(written <= r->in_len);
 	store32(q->used + entry, r->head);
 	store32(q->used + entry + 4, written);
 	if (q->written)
@@ -568,11 +566,28 @@ void virtq_done(struct virtq_req *r, uint32_t written)
 		f->last_batch_head = r->head;
 		compiler_barrier();
 	}
-	q->used_idx++;
+}
+
+static inline void done(struct virtq_req *r, const uint32_t *written, unsigned n)
+{
+	struct virtq *q = r->q;
+	struct virtq_inflight *f = q->inflight;
+
+	assert(q->started && q->in_use >= n);
+	q->in_use -= n;
+	if (unlikely(q->broken))
+		return;
+	for (unsigned i = 0; i < n; i++)
+		used_put(&r[i], written[i], i);
+	/* all the way round since the last interrupt: what the driver asked for cannot be told from that any more */
+	if (unlikely((uint16_t)(q->signalled - q->used_idx - 1) < n))
+		q->signalled_valid = false;
+	q->used_idx += (uint16_t)n;
 	__atomic_store_n((uint16_t *)(void *)(q->used + 2), q->used_idx, __ATOMIC_RELEASE);
 	if (f) {
 		compiler_barrier();
-		f->desc[r->head].inflight = 0;
+		for (unsigned i = 0; i < n; i++)
+			f->desc[r[i].head].inflight = 0;
 		compiler_barrier();
 		f->used_idx = q->used_idx;
 	}
@@ -580,10 +595,17 @@ void virtq_done(struct virtq_req *r, uint32_t written)
 		full_barrier();
 		q->written(q->written_arg, q->ring.used + 2, 2);
 	}
-	/* all the way round since the last interrupt: what the driver asked for cannot be told from that any more */
-	if (unlikely(q->used_idx == q->signalled))
-		q->signalled_valid = false;
 	q->owed = true;
+}
+
+void virtq_done(struct virtq_req *r, uint32_t written)
+{
+	done(r, &written, 1);
+}
+
+void virtq_done_all(struct virtq_req *r, const uint32_t *written, unsigned n)
+{
+	done(r, written, n);
 }
 
 void virtq_notify(struct virtq *q)

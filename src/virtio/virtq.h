@@ -135,6 +135,11 @@ int virtq_iov(const struct virtq_req *r, bool write, size_t off, size_t len, str
  * interrupt. On a broken queue nothing is published any more.
  */
 void virtq_done(struct virtq_req *r, uint32_t written);
+/*
+ * The same for r[0, n), all of one queue, which the driver sees at once, in this order: a frame in several
+ * buffers (5.1.6.4), since a driver that finds the first one expects the others.
+ */
+void virtq_done_all(struct virtq_req *r, const uint32_t *written, unsigned n);
 /* After one or more virtq_done(): the interrupt, if the driver wants it. */
 void virtq_notify(struct virtq *q);
 
