@@ -372,7 +372,7 @@ int pci_add(struct pci *p, int slot, unsigned fn, struct pci_func *f, struct err
 
 	if (slot >= PCI_SLOTS || fn >= PCI_FUNCTIONS || (slot < 0 && fn))
 		return err_set(e, EINVAL, "no PCI function %d.%u", slot, fn);
-	for (unsigned i = PCI_FUNCTIONS; slot < 0 && i < PCI_SLOTS * PCI_FUNCTIONS; i++)
+	for (unsigned i = 1; slot < 0 && i < PCI_SLOTS * PCI_FUNCTIONS; i++)
 		if (i % PCI_SLOTS && !p->func[i % PCI_SLOTS][i / PCI_SLOTS]) {
 			slot = (int)(i % PCI_SLOTS);
 			fn = i / PCI_SLOTS;
