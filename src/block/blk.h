@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A disk as husk-blk sees it: bytes that are read, written, flushed, discarded. One struct blk per disk, one struct
- * blk_lane per queue thread; a lane and its requests belong to that thread. Every request goes through blk_submit(),
- * which checks range and flags, so a back-end never sees a bad one.
+ * A disk as husk-blk sees it: bytes that are read, written, flushed, discarded. One struct blk per disk; requests go
+ * through lanes, each with a thread of its own that does nothing but wait for kicks and completions. A lane and its
+ * requests belong to that thread. Every request goes through blk_submit(), which checks range and flags, so an engine
+ * (uring.c, pool.c) never sees a bad one.
  */
 #ifndef BLOCK_BLK_H
 #define BLOCK_BLK_H
@@ -13,6 +14,7 @@
 #include <sys/uio.h>
 
 #include "base/err.h"
+#include "sandbox/sandbox.h"
 
 enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_ZERO };
 /*
@@ -24,26 +26,36 @@ enum blk_cache { BLK_WRITEBACK, BLK_WRITETHROUGH, BLK_DIRECT, BLK_UNSAFE };
 struct blk_req {
 	enum blk_op op;
 	bool may_unmap;        /* BLK_ZERO: a hole is as good */
+	bool durable;          /* what is written is done only when it would survive a power cut */
 	uint64_t off, len;     /* bytes, multiples of 512 */
-	const struct iovec *iov;
+	const struct iovec *iov; /* BLK_READ, BLK_WRITE: len bytes in all */
 	int niov;
-	void (*done)(struct blk_req *r, int err); /* once, err 0 or a positive errno; maybe before submit returns */
-	uint64_t back_end[8];  /* the back-end's own */
+	/* Once, on the lane's thread; err is 0 or a positive errno; maybe before blk_submit() returns */
+	void (*done)(struct blk_req *r, int err);
+	/* the lane's own */
+	struct blk_req *next;
+	int result;
+	bool syncing;
 };
 
 struct blk;
 struct blk_lane;
 
+enum blk_aio { BLK_AIO_AUTO, BLK_AIO_URING, BLK_AIO_THREADS };
+
 struct blk_config {
-	int fd;              /* taken on success: a regular file or block device, opened as the mode wants */
+	const char *name;    /* for people; copied */
+	int fd;              /* taken on success: a regular file or block device, see blk_open_file() */
 	int overlay_fd;      /* snapshot=on: an empty file that takes the writes; -1: none. Taken. */
 	int bitmap_fd;       /* snapshot=on: shared memory that says what the overlay holds; outlives us. Taken. */
 	bool read_only;
+	bool restart;        /* a process before us had the image: wait for its last requests to end */
 	enum blk_cache cache;
-	bool discard;        /* pass discards on (default); else they do nothing */
-	bool io_uring;       /* try it; false: threads */
+	bool discard;        /* pass discards on; else they do nothing */
+	enum blk_aio aio;
 	unsigned threads;    /* of the pool of a lane, when there is no io_uring */
-	bool fail;           /* every request fails with EIO: stands for a device that was given up */
+	bool fail;           /* no files, every request fails with EIO: stands for a device that was given up */
+	uint64_t fail_size;  /* its size in bytes */
 };
 
 struct blk_counters {
@@ -51,26 +63,43 @@ struct blk_counters {
 	uint64_t bytes_read, bytes_written;
 };
 
-/* Opens, locks (exclusive, or shared when read_only), measures. 0 or -errno with words naming the fix. */
+/*
+ * Opens an image by its path, or, path NULL, once more through a descriptor that somebody else holds (borrowed): locks
+ * belong to an open file, and this one is to be ours alone (lock.c). The descriptor or -errno with words.
+ */
+int blk_open_file(const char *path, int fd, const struct blk_config *c, struct err *e);
+/* Where the overlay of a program that was started by hand goes: deleted files. 0 or -errno with words. */
+int blk_overlay_make(int *overlay_fd, int *bitmap_fd, uint64_t size, struct err *e);
+/* Bytes of a bitmap for a disk of that size; and of RAM that tables of an overlay take. */
+uint64_t blk_overlay_bitmap_size(uint64_t size);
+
+/* Locks (exclusive, or shared when read_only), measures. 0 or -errno with words naming the fix. */
 int blk_open(struct blk **b, const struct blk_config *c, struct err *e);
-void blk_close(struct blk *b);
+void blk_close(struct blk *b); /* all lanes are freed */
 uint64_t blk_size(const struct blk *b);        /* bytes, a multiple of 512 */
 unsigned blk_block_size(const struct blk *b);  /* logical block of the guest's disk: 512, or the device's */
-const char *blk_engine(const struct blk *b);   /* "io_uring" or "threads" */
-const char *blk_engine_why(const struct blk *b);
+bool blk_read_only(const struct blk *b);
+bool blk_write_cache(const struct blk *b);     /* there is something that a flush does, or pretends to do */
+const char *blk_engine(const struct blk *b);   /* "io_uring" or "threads"; known when a lane was made */
+const char *blk_engine_why(const struct blk *b); /* why not io_uring; "" */
 
 /*
- * A lane for one thread, made at set-up, with rings and threads it needs: nothing is opened later. kick: called on the
- * lane's thread when kick_fd (blk_lane_watch) was written; idle is called when all that came is done.
+ * A lane with all the descriptors and memory that it will ever need, for at most depth requests at a time. turn is
+ * called on the lane's thread after anything that happened (a kick, blk_lane_call(), completions): it takes new
+ * requests and submits them. True: it is to be called again before the thread sleeps.
  */
-int blk_lane_new(struct blk_lane **l, struct blk *b, unsigned depth, void (*kick)(void *arg), void *arg, struct err *e);
-void blk_lane_free(struct blk_lane *l);
-/* From which descriptor kicks come, -1 for none: to be called on the lane's thread, or while it does not run. */
+int blk_lane_new(struct blk_lane **l, struct blk *b, unsigned depth, bool (*turn)(void *arg), void *arg, struct err *e);
+/* Makes its thread or threads: after the sandbox was entered, which wants one thread. 0 or -errno with words. */
+int blk_lane_start(struct blk_lane *l, struct err *e);
+void blk_lane_free(struct blk_lane *l); /* nothing is in flight; ends the threads */
+void blk_lane_call(struct blk_lane *l); /* any thread: turn() is called soon */
+/* On the lane's thread: the eventfd that kicks come from (borrowed, until another call), -1 for none */
 void blk_lane_watch(struct blk_lane *l, int kick_fd);
+/* On the lane's thread */
 void blk_submit(struct blk_lane *l, struct blk_req *r);
-/* Waits for kicks and completions, and calls back, until blk_lane_stop(). */
-void blk_lane_run(struct blk_lane *l);
-void blk_lane_stop(struct blk_lane *l); /* any thread: run() returns once nothing is in flight any more */
 void blk_lane_counters(const struct blk_lane *l, struct blk_counters *n); /* any thread, adds to *n */
+
+/* What all this calls after the sandbox was entered, beyond what every device process does */
+extern const struct sandbox_syscall blk_syscalls[];
 
 #endif
