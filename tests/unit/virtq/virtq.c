@@ -75,7 +75,7 @@ static void test_slices(void)
 {
 	enum { OUT = 3 + 1 + 20 + 8, IN = 5 + 1 + 30 };
 	struct iovec v[8];
-	uint8_t in[IN], out[OUT], got[OUT + 1];
+	uint8_t in[IN], out[OUT + 2], got[OUT + 1];
 
 	drv_init(&d, 16, 0, 0);
 	/* the third one lies in two regions, and one has no bytes */
