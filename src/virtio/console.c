@@ -88,7 +88,7 @@ static unsigned port_queue(unsigned port, bool out)
 
 static bool port_open(const struct console *c, unsigned port)
 {
-	return c->multiport ? c->port[port].guest_open : port == 0;
+	return c->multiport ? c->port[port].guest_open : port == 0 && c->vq[0];
 }
 
 /* ---- control messages ---- */
