@@ -21,8 +21,18 @@
  *   landlock      a ruleset without rules: every kind of access that this kernel knows is denied.
  *                 After root, because a Landlocked process may not mount.
  *   limits        no core dumps (guest memory!), no new descriptors, not dumpable, so that other processes
- *                 of the same user can neither trace it nor look at its memory.
+ *                 of the same user can neither trace it nor look at its memory; private memory up to
+ *                 what the program said.
  *   seccomp       last, since all of the above are calls that it forbids.
+ *
+ * A program whose work is the host's network (policy: network) keeps that namespace and TCP. What of it it may use is
+ * up to its filter, by family of socket; abstract Unix sockets stay out of reach.
+ *
+ * io_uring goes round seccomp: what a ring is told to do is in memory, where no filter looks, so a ring can open files
+ * and connect sockets for a process that may call neither. (Landlock and namespaces hold for rings too.) So no filter allows
+ * io_uring_setup(): a program that wants a ring makes it before, restricts it to the operations and descriptors that it
+ * needs (io_uring_register(2), IORING_REGISTER_RESTRICTIONS), and allows itself io_uring_enter() and what else of
+ * io_uring_register() it needs.
  *
  * Containers refuse some of this: Docker's default filter forbids unshare and mount to those without
  * CAP_SYS_ADMIN, some hosts forbid unprivileged user namespaces. Every refusal is in the report. The
@@ -244,7 +254,7 @@ static void refuse(char list[64], const char *name, int *code)
 }
 
 /* Returns true when we are in a user namespace of our own. */
-static bool enter_namespaces(struct sandbox_report *r)
+static bool enter_namespaces(const struct sandbox_policy *p, struct sandbox_report *r)
 {
 	static const struct {
 		int flag;
@@ -253,7 +263,7 @@ static bool enter_namespaces(struct sandbox_report *r)
 		{CLONE_NEWCGROUP, "cgroup"}};
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
-	char refused[64] = "";
+	char refused[64] = "", text[80];
 	bool own_user = false;
 	int rc, code = 0;
 
@@ -271,12 +281,13 @@ static bool enter_namespaces(struct sandbox_report *r)
 			refuse(refused, "mount", &code);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(spaces); i++)
-		if (unshare(spaces[i].flag))
+		if (!(p->network && spaces[i].flag == CLONE_NEWNET) && unshare(spaces[i].flag))
 			refuse(refused, spaces[i].name, &code);
 	if (code)
 		failed(r, SANDBOX_NAMESPACES, code, "no own %s", refused);
-	note(r, SANDBOX_NAMESPACES, own_user ? "user, mount, network, ipc, uts, cgroup"
-					     : "mount, network, ipc, uts, cgroup");
+	snprintf(text, sizeof text, "%smount, %sipc, uts, cgroup%s", own_user ? "user, " : "",
+		p->network ? "" : "network, ", p->network ? "; the network is the host's" : "");
+	note(r, SANDBOX_NAMESPACES, text);
 	return own_user;
 }
 
@@ -372,7 +383,7 @@ static void enter_caps(struct sandbox_report *r, bool own_user)
 
 /* --- landlock ---------------------------------------------------------------------------------- */
 
-static void enter_landlock(struct sandbox_report *r)
+static void enter_landlock(const struct sandbox_policy *p, struct sandbox_report *r)
 {
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LL_VERSION);
 	struct ll_ruleset rs = {0, 0, 0};
@@ -391,7 +402,7 @@ static void enter_landlock(struct sandbox_report *r)
 	if (abi >= 3)
 		rs.access_fs |= 1ull << 14;
 	if (abi >= 4) {
-		rs.access_net = LL_NET_TCP;
+		rs.access_net = p->network ? 0 : LL_NET_TCP;
 		size = 16;
 	}
 	if (abi >= 5)
@@ -408,7 +419,7 @@ static void enter_landlock(struct sandbox_report *r)
 	if (syscall(SYS_landlock_restrict_self, fd, 0))
 		failed(r, SANDBOX_LANDLOCK, errno, "restrict");
 	close(fd);
-	snprintf(text, sizeof text, "files%s%s (ABI %ld)", abi >= 4 ? ", TCP" : "",
+	snprintf(text, sizeof text, "files%s%s (ABI %ld)", rs.access_net ? ", TCP" : "",
 		abi >= 6 ? ", signals, abstract sockets" : "", abi);
 	note(r, SANDBOX_LANDLOCK, text);
 }
@@ -425,6 +436,9 @@ static void limit(struct sandbox_report *r, int what, rlim_t v, const char *name
 
 static void enter_limits(const struct sandbox_policy *p, struct sandbox_report *r)
 {
+	char text[100] = "no core dump, no new descriptors, not traceable";
+	size_t n = strlen(text);
+
 	limit(r, RLIMIT_CORE, 0, "core");
 	/* RLIMIT_NOFILE bounds the number of a descriptor; poll() also takes it for a count */
 	limit(r, RLIMIT_NOFILE, (rlim_t)highest_fd(p) + 1 + p->new_fds, "nofile");
@@ -433,7 +447,14 @@ static void enter_limits(const struct sandbox_policy *p, struct sandbox_report *
 	limit(r, RLIMIT_RTPRIO, 0, "rtprio");
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
 		failed(r, SANDBOX_LIMITS, errno, "dumpable");
-	note(r, SANDBOX_LIMITS, "no core dump, no new descriptors, not traceable");
+	/* a sanitizer's shadow memory is terabytes, of which next to nothing is used */
+	if (p->data_max && SANITIZED) {
+		snprintf(text + n, sizeof text - n, "; sanitizer build: any amount of memory");
+	} else if (p->data_max) {
+		limit(r, RLIMIT_DATA, p->data_max, "data");
+		snprintf(text + n, sizeof text - n, "; %zu MiB of memory", (p->data_max + (1u << 19)) >> 20);
+	}
+	note(r, SANDBOX_LIMITS, text);
 }
 
 /* --- seccomp ----------------------------------------------------------------------------------- */
@@ -536,10 +557,10 @@ int sandbox_enter(const struct sandbox_policy *p, struct sandbox_report *r, stru
 			p->program, strerror(code));
 	}
 	enter_fds(p, r);
-	own_user = enter_namespaces(r);
+	own_user = enter_namespaces(p, r);
 	enter_root(r);
 	enter_caps(r, own_user);
-	enter_landlock(r);
+	enter_landlock(p, r);
 	enter_limits(p, r);
 	if (death_signal)
 		prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0);

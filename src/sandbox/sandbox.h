@@ -84,7 +84,11 @@ struct sandbox_policy {
 	const int *keep_fds; /* -1 ends. NULL: the program called sandbox_close_fds() when it began */
 	unsigned new_fds;    /* how many descriptors it may still make; mostly 0 */
 	bool network;        /* stays in the network it was started in, and may use TCP */
-	size_t data_max;     /* bytes of private memory (RLIMIT_DATA), 0: no limit */
+	/*
+	 * Bytes of private writable memory (RLIMIT_DATA), what there is at the start and threads' stacks included;
+	 * what is shared does not count. 0: no limit. In sanitizer builds there is none.
+	 */
+	size_t data_max;
 };
 
 /*
