@@ -208,6 +208,23 @@ static bool try_lost_death_signal(void)
 	return prctl(PR_GET_PDEATHSIG, &sig, 0, 0, 0) || sig != SIGKILL;
 }
 
+enum { DATA_MAX = 32 << 20 };
+
+static bool try_much_memory(void)
+{
+	void *p = mmap(NULL, DATA_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p != MAP_FAILED || sbrk(DATA_MAX) != (void *)-1;
+}
+
+/* What is mapped without access first does not count then, and must count afterwards. */
+static bool try_memory_in_steps(void)
+{
+	void *p = mmap(NULL, DATA_MAX, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p != MAP_FAILED && !mprotect(p, DATA_MAX, PROT_READ | PROT_WRITE);
+}
+
 static bool try_bpf(void)
 {
 	char attr[128] = {0};
@@ -254,6 +271,17 @@ static bool work(void)
 	free(p);
 	return !clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL) && !pthread_create(&t, NULL, thread_main, &n) &&
 		!pthread_join(t, NULL) && n == 5 && gmtime(&ts.tv_sec);
+}
+
+/* The limit is for what is private: guest memory, which is larger, is shared. */
+static bool work_in_limit(void)
+{
+	char *p = mmap(NULL, 4ul * DATA_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return false;
+	p[3ul * DATA_MAX] = 1;
+	return work();
 }
 
 /* Stages whose absence excuses a success of a "wide" attempt. */
@@ -352,11 +380,16 @@ struct told {
 	int rc;
 };
 
+/* What the next sacrifices are allowed beyond their filter. */
+static bool with_network;
+static size_t data_max;
+
 /* In the child: 0 the attempt worked, 42 it was refused, 99 the test is broken. */
 static void child(enum situation s, const struct sandbox_syscall *rows, bool (*fn)(void), int tell)
 {
 	static const int keep[] = {2, TOLD_FD, -1};
-	const struct sandbox_policy policy = {.program = "test", .syscalls = rows, .keep_fds = keep};
+	const struct sandbox_policy policy = {.program = "test", .syscalls = rows, .keep_fds = keep,
+		.network = with_network, .data_max = data_max};
 	struct told t = {.rc = 0};
 	int fd = open("/etc/passwd", O_RDONLY);
 	struct err e = {.code = 0};
@@ -468,6 +501,63 @@ static void test(enum situation s)
 	}
 }
 
+/* A program of the network: TCP as outside, the rest as ever. Whether there is any network at all, is the host's affair. */
+static void test_network(enum situation s)
+{
+	static const struct attempt still[] = {
+		{"open", try_open, BIT(ROOT) | BIT(LANDLOCK), 0},
+		{"abstract socket", try_abstract, BIT(LANDLOCK), 0},
+		{"signal to the parent", try_kill_parent, BIT(LANDLOCK), 0},
+		{"mount", try_mount, BIT(CAPS), 0},
+	};
+	struct told t;
+	int status;
+
+	with_network = true;
+	status = sacrifice(s, wide_rows, try_tcp, &t);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+		with_network = false;
+		return;
+	}
+	if (!WIFEXITED(status) || t.rc || WEXITSTATUS(status) != (try_tcp() ? 0 : 42))
+		bad(s, "network", "tcp", status);
+	if (!t.report.stage[SANDBOX_NAMESPACES].code && !strstr(t.report.stage[SANDBOX_NAMESPACES].text, "the host's"))
+		bad(s, "network", "the report's words", 0);
+	for (size_t i = 0; i < ARRAY_LEN(still); i++) {
+		status = sacrifice(s, wide_rows, still[i].fn, &t);
+		if (!WIFEXITED(status) || t.rc ||
+			(WEXITSTATUS(status) != 42 && still[i].stages & in_force(&t.report)))
+			bad(s, "network", still[i].what, status);
+	}
+	with_network = false;
+}
+
+static void test_memory(enum situation s)
+{
+	struct told t;
+	int status;
+
+	if (SANITIZED)
+		return;
+	data_max = DATA_MAX;
+	status = sacrifice(s, strict_rows, work_in_limit, &t);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+		data_max = 0;
+		return;
+	}
+	if (!WIFEXITED(status) || WEXITSTATUS(status) || t.rc)
+		bad(s, "memory", "within the limit", status);
+	if (t.report.stage[SANDBOX_LIMITS].code || !strstr(t.report.stage[SANDBOX_LIMITS].text, "; 32 MiB of memory"))
+		bad(s, "memory", "the report's words", 0);
+	status = sacrifice(s, strict_rows, try_much_memory, &t);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 42 || t.rc)
+		bad(s, "memory", "beyond the limit", status);
+	status = sacrifice(s, strict_rows, try_memory_in_steps, &t);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 42 || t.rc)
+		bad(s, "memory", "beyond the limit, by mprotect", status);
+	data_max = 0;
+}
+
 static void test_parse(void)
 {
 	static const char *const wrong[] = {"", "root", "root\t", "root\tok", "root ok x", "nonsense\tok\tx",
@@ -494,8 +584,11 @@ int main(void)
 	signal(SIGURG, SIG_IGN);
 	assert(!stat("/", &before));
 	test_parse();
-	for (enum situation s = AS_ROOT; s < NSITUATIONS; s++)
+	for (enum situation s = AS_ROOT; s < NSITUATIONS; s++) {
 		test(s);
+		test_network(s);
+		test_memory(s);
+	}
 	unlink("/tmp/husk-sandbox-test"); /* where nothing but seccomp holds, it could be made */
 	/* in a child: this process is as it was */
 	assert(!sandbox_probe(&r) && !r.stage[SANDBOX_SECCOMP].code);
