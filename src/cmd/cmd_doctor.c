@@ -21,9 +21,9 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "cmd/child.h"
 #include "cmd/cmd.h"
 #include "cmd/parse.h"
-#include "cmd/vmm.h"
 #include "sandbox/sandbox.h"
 
 enum verdict { OK, WEAK, MISSING };
@@ -80,7 +80,7 @@ static void engines(struct doctor *d)
 	FILE *f;
 
 	printf("Engines\n");
-	if (vmm_find(path, &e)) {
+	if (child_find("husk-vmm", path, &e)) {
 		line(d, "husk-vmm", MISSING, NULL, "%s", e.text);
 		return;
 	}

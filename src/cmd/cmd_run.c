@@ -14,7 +14,10 @@
 #include "base/util.h"
 #include "cmd/cmd.h"
 #include "cmd/parse.h"
+#include "cmd/rootfs.h"
 #include "cmd/super.h"
+
+enum { ROOT_PORTS_MAX = 16 };
 
 struct run_config {
 	struct cmd_common common;
@@ -144,13 +147,84 @@ static int set_testdev(void *cfg, const char *v, struct err *e)
 	return 0;
 }
 
+static int set_disk(void *cfg, const char *v, struct err *e)
+{
+	struct super_config *c = &((struct run_config *)cfg)->super;
+
+	if (c->ndisks == DISKS_MAX)
+		return err_set(e, E2BIG, "a machine has at most %d disks", DISKS_MAX);
+	return disk_parse(v, &c->disks[c->ndisks], e) ? -EINVAL : (c->ndisks++, 0);
+}
+
+static int set_net(void *cfg, const char *v, struct err *e)
+{
+	struct super_config *c = &((struct run_config *)cfg)->super;
+
+	if (!strcmp(v, "none"))
+		return 0; /* which is what there is without --net, too */
+	if (c->nnets == NETS_MAX)
+		return err_set(e, E2BIG, "a machine has at most %d network cards", NETS_MAX);
+	return net_parse(v, &c->nets[c->nnets], e) ? -EINVAL : (c->nnets++, 0);
+}
+
+static int set_console(void *cfg, const char *v, struct err *e)
+{
+	struct super_config *c = &((struct run_config *)cfg)->super;
+	struct console_port *p = &c->ports[c->nports];
+
+	if (c->nports == CONSOLES_MAX)
+		return err_set(e, E2BIG, "a machine has at most %d console ports", CONSOLES_MAX);
+	if (console_parse(v, c->nports, p, e))
+		return -EINVAL;
+	for (unsigned i = 0; i < c->nports; i++)
+		if (!strcmp(c->ports[i].name, p->name)) {
+			err_set(e, EINVAL, "there is a port with the name %s already", p->name);
+			console_port_free(p);
+			return -EINVAL;
+		}
+	c->nports++;
+	return 0;
+}
+
+static int set_root_ports(void *cfg, const char *v, struct err *e)
+{
+	return parse_number(v, 0, ROOT_PORTS_MAX, &((struct run_config *)cfg)->super.vmm.root_ports, e);
+}
+
+static int set_no_rng(void *cfg, const char *v, struct err *e)
+{
+	(void)v, (void)e;
+	((struct run_config *)cfg)->super.vmm.no_rng = true;
+	return 0;
+}
+
+static int set_no_balloon(void *cfg, const char *v, struct err *e)
+{
+	(void)v, (void)e;
+	((struct run_config *)cfg)->super.vmm.no_balloon = true;
+	return 0;
+}
+
 static const struct opt opts[] = {
 	{"kernel", 'k', "FILE", set_kernel,
 		"bzImage, vmlinux (ELF, PVH) or Multiboot kernel;\nwithout it the built-in guest boots"},
 	{"initrd", 'i', "FILE", set_initrd, "initial RAM disk (Multiboot: the first module)"},
 	{"append", 'a', "TEXT", set_append,
-		"kernel command line; default for Linux: console=ttyS0.\n"
+		"kernel command line; default for Linux: console=ttyS0,\n"
+		"and root= when the first disk leaves no doubt about it.\n"
 		"husk adds panic=-1 unless panic= is there"},
+	{"disk", 'D', "FILE", set_disk,
+		"a raw image or block device as a disk; may be repeated.\n"
+		"Behind it, with commas: ro, snapshot=on (writes are thrown\n"
+		"away), cache=writeback|writethrough|direct|unsafe,\n"
+		"serial=S, queues=N, queue-size=N, seg-max=N, size-max=SIZE,\n"
+		"aio=auto|io_uring|threads, discard=on|off, format=raw;\n"
+		"socket:PATH is another program's vhost-user back-end"},
+	{"net", 'N', "WHAT", set_net,
+		"a network card; may be repeated; without it there is none:\n"
+		"user, behind it ,forward=tcp:127.0.0.1:2222-:22 (repeat),\n"
+		"host-loopback=on, restrict=on, hostname=S; or tap:NAME,\n"
+		"tap-fd:N, socket:PATH; behind each ,mac=M ,mtu=N; or none"},
 	{"memory", 'm', "SIZE", set_memory, "guest memory, K, M, G or T behind it; default 512M"},
 	{"cpus", 'c', "N", set_cpus, "virtual CPUs, 1 to 255; default 1"},
 	{"engine", 'e', "NAME", set_engine,
@@ -160,6 +234,11 @@ static const struct opt opts[] = {
 	{"cpu", 0, "MODEL", set_cpu, "CPU model: host, x86-64-v2, x86-64-v3; default host"},
 	{"serial", 's', "WHERE", set_serial,
 		"the console: stdio, none, unix:PATH (listens there)\nor file:PATH; default stdio"},
+	{"console", 0, "WHERE", set_console,
+		"a port of a virtio console, unix:PATH or file:PATH, and\n,name=NAME behind it; may be repeated"},
+	{"no-rng", 0, NULL, set_no_rng, "no entropy device"},
+	{"no-balloon", 0, NULL, set_no_balloon, "no balloon, by which a guest gives free memory back"},
+	{"root-ports", 0, "N", set_root_ports, "empty PCIe root ports, for hot-plug; default 0"},
 	{"name", 'n', "NAME", set_name, "name for list, status and stop; default vm1, vm2, ..."},
 	{"no-reboot", 0, NULL, set_no_reboot, "end when the guest reboots"},
 	{"testdev", 0, NULL, set_testdev, "add the devices that kvm-unit-tests expects"},
@@ -175,6 +254,8 @@ static const char more[] =
 	"Examples:\n"
 	"  husk run                                  boot the built-in guest to a shell\n"
 	"  husk run --kernel vmlinuz --initrd initrd.img --memory 1G --cpus 2\n"
+	"  husk run --kernel vmlinuz --initrd initrd.img --disk debian.raw \\\n"
+	"           --net user,forward=tcp:127.0.0.1:2222-:22\n"
 	"  husk run --kernel vmlinuz --append 'console=ttyS0 quiet' --name web\n"
 	"  echo 'uname -a; poweroff -f' | husk run   feed a script to the guest's console\n"
 	"  husk run --serial unix:/tmp/c             then: socat -,raw,echo=0 unix:/tmp/c\n"
@@ -277,6 +358,34 @@ static int default_guest(struct run_config *c, struct err *e)
 	return 0;
 }
 
+/*
+ * Linux's root, when the first disk says where it is: without that, most kernels would look for it in vain. devs.c will
+ * tell what is wrong with the image; here it only says nothing then.
+ */
+static void default_append(struct run_config *c)
+{
+	const struct super_config *s = &c->super;
+	const struct disk_config *d = s->disks;
+	char part[12] = "";
+	struct stat st;
+	int fd, n = -1;
+
+	strcpy(c->append, "console=ttyS0");
+	if (!s->ndisks || d->socket)
+		return;
+	fd = open(d->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return;
+	if (!fstat(fd, &st) && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+		n = rootfs_find(fd);
+	close(fd);
+	if (n < 0)
+		return;
+	if (n)
+		snprintf(part, sizeof part, "%d", n);
+	snprintf(c->append, sizeof c->append, "console=ttyS0 root=/dev/vda%s %s", part, d->read_only ? "ro" : "rw");
+}
+
 /* "HdrS" at 0x202: Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header" */
 static bool is_bzimage(int fd)
 {
@@ -304,8 +413,10 @@ static int open_files(struct run_config *c, struct err *e)
 			return s->vmm.initrd_fd;
 	}
 	/* anything but Linux gets no words that were not asked for */
+	if (!s->vmm.append && is_bzimage(s->vmm.kernel_fd))
+		default_append(c);
 	if (!s->vmm.append)
-		s->vmm.append = is_bzimage(s->vmm.kernel_fd) ? "console=ttyS0" : "";
+		s->vmm.append = c->append;
 	return 0;
 }
 
@@ -347,6 +458,7 @@ static int run(int argc, char **argv)
 	s->vmm = (struct vmm_config){.kernel_fd = -1, .initrd_fd = -1, .memory = 512 * MIB, .cpus = 1,
 		.engine = "auto", .cpu = "host"};
 	if (opts_parse(opts, c, argc, argv, NULL, &e)) {
+		child_clean(e.text, false);
 		log_err("run: %s ('husk help run' shows all options)", e.text);
 		rc = CMD_USAGE;
 		goto out;
@@ -362,6 +474,7 @@ static int run(int argc, char **argv)
 		rc = super_run(s, &e);
 	}
 	if (rc < 0) {
+		child_clean(e.text, false);
 		log_err("%s", e.text);
 		rc = CMD_FAILED;
 	}
@@ -370,6 +483,12 @@ static int run(int argc, char **argv)
 	if (s->vmm.initrd_fd >= 0)
 		close(s->vmm.initrd_fd);
 out:
+	for (unsigned i = 0; i < s->ndisks; i++)
+		disk_config_free(&s->disks[i]);
+	for (unsigned i = 0; i < s->nnets; i++)
+		net_config_free(&s->nets[i]);
+	for (unsigned i = 0; i < s->nports; i++)
+		console_port_free(&s->ports[i]);
 	free(c);
 	return rc;
 }

@@ -13,7 +13,7 @@
  *            [--overlay-fd N --bitmap-fd N] [--restart]      the last: a process before this one had the image
  *   husk-blk --fail --size BYTES [--read-only] --queues N --queue-size N [--seg-max N] [--size-max N] [--serial S]
  *   husk-net --mac XX:XX:XX:XX:XX:XX --queue-size N [--mtu N] --tap-fd N
- *   husk-net ... --user [--forward SPEC]... [--host-loopback] [--restrict] [--hostname NAME] [--restart]
+ *   husk-net ... --user [--forward SPEC]... [--host-loopback] [--restrict] [--hostname NAME]
  */
 #ifndef CMD_DEVICE_H
 #define CMD_DEVICE_H

@@ -35,9 +35,9 @@ static void close_others(const int *keep, unsigned n)
 }
 
 static void guard_main(int pipe, struct rundir dir, int tty, const struct termios *saved,
-	const char *sock)
+	char (*socks)[GUARD_PATH], unsigned nsocks)
 {
-	bool raw = false, have_socket = false;
+	bool raw = false;
 	const int keep[] = {pipe, dir.fd, tty};
 	sigset_t all;
 	char word;
@@ -54,8 +54,6 @@ static void guard_main(int pipe, struct rundir dir, int tty, const struct termio
 			continue;
 		if (word == GUARD_DONE)
 			_exit(0);
-		if (word == GUARD_SOCKET)
-			have_socket = true;
 		if (word == GUARD_RAW || word == GUARD_COOKED)
 			raw = word == GUARD_RAW;
 	}
@@ -72,14 +70,15 @@ static void guard_main(int pipe, struct rundir dir, int tty, const struct termio
 			/* the terminal went away: nothing to restore */
 		}
 	}
-	if (have_socket && sock)
-		unlink(sock);
+	for (unsigned i = 0; i < nsocks; i++)
+		if (socks[i][0])
+			unlink(socks[i]);
 	rundir_close(&dir);
 	_exit(0);
 }
 
 int guard_start(struct guard *g, const struct rundir *dir, int tty, const struct termios *saved,
-	const char *sock, struct err *e)
+	char (*socks)[GUARD_PATH], unsigned nsocks, struct err *e)
 {
 	int p[2];
 
@@ -95,7 +94,7 @@ int guard_start(struct guard *g, const struct rundir *dir, int tty, const struct
 		return rc;
 	}
 	if (g->pid == 0)
-		guard_main(p[0], *dir, tty, saved, sock);
+		guard_main(p[0], *dir, tty, saved, socks, nsocks);
 	close(p[0]);
 	g->pipe = p[1];
 	return 0;

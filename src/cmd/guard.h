@@ -14,22 +14,22 @@
 #include "base/err.h"
 #include "cmd/rundir.h"
 
+enum { GUARD_PATH = 4096 };
 struct guard {
 	pid_t pid; /* 0 when not started */
 	int pipe;
 };
 
 /*
- * tty and saved: a terminal and the modes to put back, -1 and NULL when there is none. sock: a path
- * to unlink, NULL if none; done only after guard_say(GUARD_SOCKET).
+ * tty and saved: a terminal and the modes to put back, -1 and NULL when there is none. socks: nsocks paths
+ * to unlink; those that are empty are left out.
  */
 int guard_start(struct guard *g, const struct rundir *dir, int tty, const struct termios *saved,
-	const char *sock, struct err *e);
+	char (*socks)[GUARD_PATH], unsigned nsocks, struct err *e);
 
 enum guard_word {
 	GUARD_RAW = 'r',    /* the terminal's modes are changed from now on */
 	GUARD_COOKED = 'c', /* they are as they were */
-	GUARD_SOCKET = 's', /* sock is there */
 	GUARD_DONE = 'd',   /* nothing is left to put right */
 };
 void guard_say(struct guard *g, enum guard_word word);

@@ -18,7 +18,7 @@ struct conn {
 	struct qmp *q;
 	struct watch w;
 	bool open, negotiated;
-	bool waiting;    /* for qmp_answer() */
+	const struct qmp_command *waiting; /* for the qmp_answer() of this one */
 	bool closing;    /* as soon as all is sent */
 	bool eof;
 	json_t *id;      /* of the command that waits */
@@ -234,7 +234,7 @@ static void conn_command(struct conn *c, json_t *m)
 	}
 	result = k->run(c->q->arg, args, &e);
 	if (result == QMP_LATER) {
-		c->waiting = true;
+		c->waiting = k;
 		c->id = json_incref(id);
 		return;
 	}
@@ -386,15 +386,15 @@ void qmp_event(struct qmp *q, const char *name, json_t *data)
 	json_decref(m);
 }
 
-void qmp_answer(struct qmp *q, json_t *result, const struct err *e)
+void qmp_answer(struct qmp *q, const char *command, json_t *result, const struct err *e)
 {
 	for (size_t i = 0; i < QMP_CLIENTS; i++) {
 		struct conn *c = q->conns[i];
 		json_t *id = c->id;
 
-		if (!c->open || !c->waiting)
+		if (!c->open || !c->waiting || strcmp(c->waiting->name, command))
 			continue;
-		c->waiting = false;
+		c->waiting = NULL;
 		c->id = NULL;
 		conn_answer(c, id, json_incref(result), e);
 		json_decref(id);

@@ -37,8 +37,8 @@ void qmp_free(struct qmp *q); /* NULL is harmless */
 
 /* To every client that has negotiated. data: taken, may be NULL. */
 void qmp_event(struct qmp *q, const char *name, json_t *data);
-/* Answers all commands that said QMP_LATER. result: taken; NULL: the error in e. */
-void qmp_answer(struct qmp *q, json_t *result, const struct err *e);
+/* Answers all commands of that name that said QMP_LATER. result: taken; NULL: the error in e. */
+void qmp_answer(struct qmp *q, const char *command, json_t *result, const struct err *e);
 /* Tries for a fifth of a second to get rid of what waits to be sent. */
 void qmp_flush(struct qmp *q);
 

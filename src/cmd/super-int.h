@@ -3,14 +3,25 @@
 #ifndef CMD_SUPER_INT_H
 #define CMD_SUPER_INT_H
 
+#include "cmd/devs.h"
 #include "cmd/guard.h"
 #include "cmd/panic.h"
+#include "cmd/place.h"
 #include "cmd/qmp.h"
 #include "cmd/rundir.h"
 #include "cmd/serial.h"
 #include "cmd/super.h"
 #include "cmd/term.h"
 #include "sandbox/sandbox.h"
+
+/* A port of the guest's virtio-console: a hub as the serial line has one */
+struct super_port {
+	struct super *s;
+	const struct console_port *cfg;
+	struct serial *hub;
+	int fd;     /* the place it leads to, until the hub has it; -1 */
+	int vm[2];  /* husk-vmm's end is the second; -1 */
+};
 
 struct super {
 	const struct super_config *cfg;
@@ -19,13 +30,15 @@ struct super {
 	struct guard guard;
 	struct term term;
 	struct vmm vmm;
+	struct devs *devs;
 	struct serial *serial;
+	struct super_port ports[CONSOLES_MAX];
 	struct qmp *qmp;
 	struct panic panic;
 	struct escape escape;
 	struct watch signal_w, pid_w, control_w, log_w;
-	struct timer kill_timer, stats_timer, tty_timer;
-	char sock_path[4096]; /* of --serial unix:, absolute; empty if there is none */
+	struct timer kill_timer, stats_timer, status_timer, tty_timer;
+	char socks[1 + CONSOLES_MAX][PLACE_PATH]; /* of --serial and --console unix:, absolute; empty if there is none */
 	uint64_t log_bytes;
 	uint64_t start_ns;
 	pid_t vmm_pid; /* also after it was reaped */
@@ -34,6 +47,9 @@ struct super {
 	uint32_t stats_id;   /* of the last VMM_GET_STATS */
 	size_t stats_len;    /* what came of its answer; without an end while stats_timer is set */
 	char stats_text[VMM_STATS_MAX + 1];
+	bool stats_wanted;   /* x-stats waits for it */
+	bool status_wanted;  /* query-husk waits: for the devices' counters, and husk-vmm's about them */
+	unsigned status_waits; /* for so many of the two */
 	bool started;        /* husk-vmm said READY */
 	bool stopping;       /* VMM_QUIT was sent */
 	bool killed;         /* we sent SIGKILL */
@@ -53,6 +69,22 @@ struct super {
 /* Ends the VM the hard way: asks husk-vmm, kills it if it does not hear. why: borrowed for ever. */
 void super_stop(struct super *s, const char *why);
 
+/* Complete lines, for the user and into the file "log" of the runtime directory. */
+void super_log(struct super *s, const char *text);
+
+/* Opens the places that ports lead to; before the guard, which is to know the sockets. 0 or -errno with words. */
+int super_ports_open(struct super *s, struct err *e);
+void super_ports_args(struct super *s, struct child_args *a); /* husk-vmm's --console */
+int super_ports_begin(struct super *s, struct err *e);        /* once husk-vmm has its descriptors */
+void super_ports_free(struct super *s);
+
 extern const struct qmp_command super_qmp_commands[];
+
+/* Asks husk-vmm for its counters, if it has not been asked already. 0 or -errno. */
+int super_ask(struct super *s);
+/* What the devices or husk-vmm had to say for query-husk is there. */
+void super_status_part(struct super *s);
+void super_status_fire(struct timer *t);
+void super_stats_end(struct super *s, const struct err *e); /* NULL: the answer is whole */
 
 #endif

@@ -12,27 +12,23 @@
  * Stopping has three steps and none can hang: VMM_QUIT, SIGKILL after KILL_NS, and a second signal
  * from the user kills at once.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/util.h"
 #include "cmd/parse.h"
-#include "cmd/stats.h"
 #include "cmd/super-int.h"
 
 static const uint64_t KILL_NS = UINT64_C(3000000000), TTY_NS = 400000000;
@@ -42,9 +38,9 @@ enum { LOG_MAX = 1 << 20 };
 
 static void kill_now(struct super *s)
 {
-	if (s->vmm.pid && !s->killed) {
+	if (s->vmm.child.pid && !s->killed) {
 		s->killed = true;
-		kill(s->vmm.pid, SIGKILL);
+		kill(s->vmm.child.pid, SIGKILL);
 	}
 }
 
@@ -61,7 +57,7 @@ void super_stop(struct super *s, const char *why)
 	}
 	s->stopping = true;
 	s->stop_why = why;
-	if (vmm_send(&s->vmm, VMM_QUIT, 0))
+	if (child_send(&s->vmm.child, VMM_QUIT, 0))
 		kill_now(s);
 	timer_set(s->loop, &s->kill_timer, now_ns() + KILL_NS);
 }
@@ -98,7 +94,7 @@ static void menu_status(struct super *s)
 		s->engine_why[0] ? " (" : "", s->engine_why, s->engine_why[0] ? ")" : "",
 		s->cfg->vmm.cpus, s->cfg->vmm.cpus == 1 ? "" : "s",
 		format_size(s->cfg->vmm.memory, mem), format_duration(now_ns() - s->start_ns, up),
-		s->resets, s->resets == 1 ? "" : "s", (int)s->vmm.pid);
+		s->resets, s->resets == 1 ? "" : "s", (int)s->vmm.child.pid);
 }
 
 static bool menu_key(void *arg, uint8_t key)
@@ -112,16 +108,16 @@ static bool menu_key(void *arg, uint8_t key)
 		super_stop(s, "stopped from the escape menu");
 		break;
 	case 'p':
-		vmm_send(&s->vmm, VMM_BUTTON, 0);
+		child_send(&s->vmm.child, VMM_BUTTON, 0);
 		term_say(&s->term, "[husk] power button pressed\n");
 		qmp_event(s->qmp, "POWERDOWN", NULL);
 		break;
 	case 'r':
-		vmm_send(&s->vmm, VMM_DO_RESET, 0);
+		child_send(&s->vmm.child, VMM_DO_RESET, 0);
 		term_say(&s->term, "[husk] reset\n");
 		break;
 	case 'b':
-		vmm_send(&s->vmm, VMM_SERIAL_BREAK, 0);
+		child_send(&s->vmm.child, VMM_SERIAL_BREAK, 0);
 		term_say(&s->term, "[husk] break sent\n");
 		break;
 	case 's':
@@ -239,20 +235,11 @@ static void ready_line(struct super *s, const char *key, const char *value)
 		s->sandbox_known = true;
 }
 
-/* husk-vmm's words go to terminals: printable ASCII only, as they may quote the guest. */
-static void clean(char *text, bool lines)
-{
-	for (; *text; text++)
-		if (!isprint((unsigned char)*text) &&
-			!(lines && (*text == '\n' || *text == '\t')))
-			*text = '?';
-}
-
 static void ready_text(struct super *s, char *text)
 {
 	char *save = NULL;
 
-	clean(text, true);
+	child_clean(text, true);
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		char *eq = strchr(line, '=');
 
@@ -277,27 +264,10 @@ static void guest_reset(struct super *s)
 	panic_forget(&s->panic);
 	qmp_event(s->qmp, "RESET", json_pack("{s:b}", "guest", 1));
 	/* if this fails, the end of the line follows */
-	vmm_send(&s->vmm, VMM_DO_RESET, 0);
+	child_send(&s->vmm.child, VMM_DO_RESET, 0);
 }
 
-static json_t *stats_object(char *text, size_t len)
-{
-	json_t *o = json_object();
-	struct stats st;
-
-	stats_parse(&st, text, len);
-	for (unsigned i = 0; i < st.n; i++) {
-		const struct stats_row *r = &st.row[i];
-
-		json_object_set_new(o, r->name, r->number && r->value <= INT64_MAX
-			? json_integer((json_int_t)r->value) : json_string(r->text));
-	}
-	if (st.lost)
-		json_object_set_new(o, "stats.lost", json_integer(st.lost));
-	return o;
-}
-
-/* A part of the answer to x-stats. What nobody asked for, or not any more, is dropped. */
+/* A part of husk-vmm's counters. What nobody asked for, or not any more, is dropped. */
 static void stats_part(struct super *s, const struct vmm_msg *m)
 {
 	size_t n = min_u64(m->len, VMM_STATS_MAX - s->stats_len);
@@ -306,19 +276,16 @@ static void stats_part(struct super *s, const struct vmm_msg *m)
 		return;
 	memcpy(s->stats_text + s->stats_len, m->text, n);
 	s->stats_len += n;
-	if (m->arg)
-		return;
-	timer_set(s->loop, &s->stats_timer, 0);
-	qmp_answer(s->qmp, stats_object(s->stats_text, s->stats_len), NULL);
+	if (!m->arg)
+		super_stats_end(s, NULL);
 }
 
 static void stats_fire(struct timer *t)
 {
-	struct super *s = CONTAINER_OF(t, struct super, stats_timer);
 	struct err e;
 
 	err_set(&e, ETIMEDOUT, "husk-vmm did not answer in time");
-	qmp_answer(s->qmp, NULL, &e);
+	super_stats_end(CONTAINER_OF(t, struct super, stats_timer), &e);
 }
 
 static void message(struct super *s, const struct vmm_msg *m, char *text)
@@ -329,12 +296,13 @@ static void message(struct super *s, const struct vmm_msg *m, char *text)
 		break;
 	case VMM_EXIT:
 	case VMM_ERROR:
-		clean(text, false);
+		child_clean(text, false);
 		s->have_exit = m->type == VMM_EXIT;
 		s->have_error = m->type == VMM_ERROR;
 		s->exit.arg = m->arg;
 		s->exit.arg2 = m->arg2;
 		strcpy(s->exit_text, text);
+		devs_explain(s->devs, s->exit_text, sizeof s->exit_text);
 		break;
 	case VMM_STATS:
 		stats_part(s, m);
@@ -342,33 +310,61 @@ static void message(struct super *s, const struct vmm_msg *m, char *text)
 	case VMM_RESET:
 		guest_reset(s);
 		break;
+	case VMM_DEVICE:
+		child_clean(text, false);
+		if (s->devs)
+			devs_state(s->devs, m->arg, m->arg2, text);
+		break;
 	default:
 		break; /* a newer husk-vmm: see vm/control.h */
 	}
 }
 
-static void control_ready(struct watch *w, uint32_t events)
+/* One message. False when there is none, or no more will come. */
+static bool control_read(struct super *s)
 {
-	struct super *s = CONTAINER_OF(w, struct super, control_w);
 	char text[VMM_TEXT_MAX + 1];
 	struct vmm_msg m;
-	int rc = vmm_recv(&s->vmm, &m, text);
+	int rc = child_recv(&s->vmm.child, &m, text);
 
-	(void)events;
 	if (rc > 0) {
 		message(s, &m, text);
 	} else if (rc == 0) {
-		loop_del(s->loop, w);
+		loop_del(s->loop, &s->control_w);
 		/* it is about to end; if it is not, it is not ours to talk to any more */
 		if (!s->kill_timer.deadline_ns)
 			timer_set(s->loop, &s->kill_timer, now_ns() + KILL_NS);
 	}
+	return rc > 0;
+}
+
+static void control_ready(struct watch *w, uint32_t events)
+{
+	(void)events;
+	control_read(CONTAINER_OF(w, struct super, control_w));
+}
+
+void super_log(struct super *s, const char *text)
+{
+	size_t n = strlen(text);
+	int fd;
+
+	term_say(&s->term, "%s", text);
+	if (s->log_bytes >= LOG_MAX)
+		return;
+	fd = openat(s->dir.fd, "log", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	s->log_bytes += n;
+	if (fd < 0)
+		return;
+	if (write(fd, text, n) < 0)
+		s->log_bytes = LOG_MAX; /* a full disk: do not try again */
+	close(fd);
 }
 
 static bool log_read(struct super *s)
 {
 	char buf[1024];
-	ssize_t n = read(s->vmm.log, buf, sizeof buf - 1);
+	ssize_t n = read(s->vmm.child.log, buf, sizeof buf - 1);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
@@ -377,21 +373,11 @@ static bool log_read(struct super *s)
 		return false;
 	}
 	for (ssize_t i = 0; i < n; i++)
-		if (!isprint((unsigned char)buf[i]) && buf[i] != '\n' && buf[i] != '\t')
+		if (!buf[i])
 			buf[i] = '?';
 	buf[n] = 0;
-	term_say(&s->term, "%s", buf);
-	if (s->log_bytes < LOG_MAX) {
-		int fd = openat(s->dir.fd, "log", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-			0600);
-
-		s->log_bytes += (uint64_t)n;
-		if (fd >= 0) {
-			if (write(fd, buf, (size_t)n) < 0)
-				s->log_bytes = LOG_MAX; /* a full disk: do not try again */
-			close(fd);
-		}
-	}
+	child_clean(buf, true);
+	super_log(s, buf);
 	return true;
 }
 
@@ -399,6 +385,39 @@ static void log_ready(struct watch *w, uint32_t events)
 {
 	(void)events;
 	log_read(CONTAINER_OF(w, struct super, log_w));
+}
+
+/* --- what the devices tell ---------------------------------------------------------------------- */
+
+static void devices_say(void *arg, const char *text)
+{
+	super_log(arg, text);
+}
+
+static int devices_socket(void *arg, unsigned number, int fd)
+{
+	return child_send_fd(&((struct super *)arg)->vmm.child, VMM_NEW_DEVICE, number, fd);
+}
+
+static void devices_give_up(void *arg, unsigned number)
+{
+	child_send(&((struct super *)arg)->vmm.child, VMM_GIVE_UP, number);
+}
+
+/* A device process that ends may do so because husk-vmm did: its last word is read before its death is believed. */
+static bool devices_ending(void *arg)
+{
+	struct super *s = arg;
+	struct pollfd p = {.fd = s->vmm.child.pidfd, .events = POLLIN};
+
+	for (int i = 0; i < 100 && s->control_w.slot && control_read(s); i++)
+		;
+	return s->stopping || s->have_exit || s->have_error || poll(&p, 1, 0) != 0;
+}
+
+static void devices_answered(void *arg)
+{
+	super_status_part(arg);
 }
 
 static void pid_ready(struct watch *w, uint32_t events)
@@ -491,14 +510,17 @@ static int finish(struct super *s)
 	int status, code;
 	bool to_terminal, loud;
 
-	status = vmm_reap(&s->vmm);
+	status = child_reap(&s->vmm.child);
 	timer_set(s->loop, &s->kill_timer, 0);
-	for (int i = 0; i < 1000 && vmm_recv(&s->vmm, &m, m_text) > 0; i++)
+	for (int i = 0; i < 1000 && child_recv(&s->vmm.child, &m, m_text) > 0; i++)
 		if (m.type != VMM_RESET)
 			message(s, &m, m_text);
 	serial_drain(s->serial);
+	for (unsigned i = 0; i < s->cfg->nports; i++)
+		serial_drain(s->ports[i].hub);
 	for (int i = 0; i < 1000 && s->log_w.slot && log_read(s); i++)
 		;
+	devs_stop(s->devs);
 	code = verdict(s, status, text, sizeof text);
 	qmp_event(s->qmp, "SHUTDOWN", json_pack("{s:b,s:s,s:i,s:s}", "guest", !s->stop_why, "reason",
 		s->stop_why ? "host-signal" : "guest-shutdown", "husk-exit-code", code, "husk-text",
@@ -508,6 +530,8 @@ static int finish(struct super *s)
 	qmp_free(s->qmp);
 	s->qmp = NULL;
 	serial_flush(s->serial, s->signal_w.fd, flush_signal, s);
+	for (unsigned i = 0; i < s->cfg->nports; i++)
+		serial_flush(s->ports[i].hub, s->signal_w.fd, flush_signal, s);
 	to_terminal = s->cfg->serial == SERIAL_STDIO && isatty(1);
 	terminal_give_back(s);
 	loud = code != VMM_EXIT_POWEROFF || isatty(2);
@@ -521,69 +545,6 @@ static int finish(struct super *s)
 }
 
 /* --- the beginning ----------------------------------------------------------------------------- */
-
-/* A listening socket at a path of the user's; what a dead process left there is replaced. */
-static int listen_at(struct super *s, const char *path, struct err *e)
-{
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	char *dir = NULL;
-	struct stat st;
-	mode_t old;
-	int fd, rc = 0;
-
-	if (strlen(path) >= sizeof a.sun_path)
-		return err_set(e, ENAMETOOLONG, "--serial unix:%s: the path of a socket has at most %zu "
-			"bytes", path, sizeof a.sun_path - 1);
-	strcpy(a.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return err_set(e, errno, "cannot make a socket: %s", strerror(errno));
-	if (!lstat(path, &st)) {
-		if (!S_ISSOCK(st.st_mode)) {
-			rc = err_set(e, EEXIST, "--serial unix:%s: there is a file of that name", path);
-			goto fail;
-		}
-		if (!connect(fd, (struct sockaddr *)&a, sizeof a) || errno != ECONNREFUSED) {
-			rc = err_set(e, EADDRINUSE, "--serial unix:%s: another process listens there",
-				path);
-			goto fail;
-		}
-		unlink(path);
-		/* a socket that failed to connect can be bound, but a new one is surer */
-		close(fd);
-		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	}
-	old = umask(077);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a))
-		rc = err_set(e, errno, "--serial unix:%s: %s", path, strerror(errno));
-	umask(old);
-	if (rc)
-		goto fail;
-	/* the guard does not know our working directory at its end; the path must be whole */
-	dir = realpath(path, NULL);
-	snprintf(s->sock_path, sizeof s->sock_path, "%s", dir ? dir : path);
-	free(dir);
-	if (listen(fd, 16) || fcntl(fd, F_SETFL, O_NONBLOCK)) {
-		rc = err_set(e, errno, "--serial unix:%s: %s", path, strerror(errno));
-		goto fail;
-	}
-	return fd;
-fail:
-	if (fd >= 0)
-		close(fd);
-	return rc;
-}
-
-static int open_serial_file(const char *path, struct err *e)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
-
-	if (fd < 0 && errno == ENXIO)
-		return err_set(e, ENXIO, "--serial file:%s: nobody reads from this pipe", path);
-	if (fd < 0)
-		return err_set(e, errno, "--serial file:%s: %s", path, strerror(errno));
-	return fd;
-}
 
 static int serial_begin(struct super *s, int unix_fd, int file_fd, struct err *e)
 {
@@ -626,9 +587,9 @@ static int watch_all(struct super *s, struct err *e)
 		.ready = signal_ready};
 	if (s->signal_w.fd < 0)
 		return err_set(e, errno, "cannot watch signals: %s", strerror(errno));
-	s->pid_w = (struct watch){.fd = s->vmm.pidfd, .ready = pid_ready};
-	s->control_w = (struct watch){.fd = s->vmm.control, .ready = control_ready};
-	s->log_w = (struct watch){.fd = s->vmm.log, .ready = log_ready};
+	s->pid_w = (struct watch){.fd = s->vmm.child.pidfd, .ready = pid_ready};
+	s->control_w = (struct watch){.fd = s->vmm.child.control, .ready = control_ready};
+	s->log_w = (struct watch){.fd = s->vmm.child.log, .ready = log_ready};
 	rc = loop_add(s->loop, &s->signal_w, EPOLLIN);
 	rc = rc ? rc : loop_add(s->loop, &s->pid_w, EPOLLIN);
 	rc = rc ? rc : loop_add(s->loop, &s->control_w, EPOLLIN);
@@ -650,11 +611,61 @@ static void signals_block(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* Many disks and cards are many descriptors: as many as we may have. */
+static void raise_nofile(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) || rl.rlim_cur >= rl.rlim_max)
+		return;
+	rl.rlim_cur = min_u64(rl.rlim_max, 65536);
+	setrlimit(RLIMIT_NOFILE, &rl);
+}
+
+/* The device processes first, as husk-vmm talks to them when it starts. */
+static int processes_start(struct super *s, struct err *e)
+{
+	const struct super_config *c = s->cfg;
+	const struct devs_host h = {.say = devices_say, .socket = devices_socket, .give_up = devices_give_up,
+		.ending = devices_ending, .answered = devices_answered, .arg = s};
+	const struct devs_config dc = {.disks = c->disks, .ndisks = c->ndisks, .nets = c->nets, .nnets = c->nnets,
+		.cpus = c->vmm.cpus, .name = s->dir.name, .debug = c->vmm.debug};
+	struct child_args *a = xcalloc(1, sizeof *a);
+	struct vmm_config vc = c->vmm;
+	char vmm_path[4096];
+	int rc;
+
+	vc.name = s->dir.name;
+	rc = child_find("husk-vmm", vmm_path, e);
+	rc = rc ? rc : devs_new(&s->devs, &dc, &h, e);
+	rc = rc ? rc : devs_start(s->devs, a, e);
+	if (!rc) {
+		super_ports_args(s, a);
+		rc = vmm_start(&s->vmm, vmm_path, &vc, a, e);
+	}
+	free(a);
+	if (rc)
+		return rc;
+	s->vmm_pid = s->vmm.child.pid;
+	return 0;
+}
+
+static int open_places(struct super *s, int *unix_fd, int *file_fd, struct err *e)
+{
+	const struct super_config *c = s->cfg;
+	int rc = 0;
+
+	if (c->serial == SERIAL_UNIX)
+		*unix_fd = rc = place_listen("--serial", c->serial_path, s->socks[0], e);
+	if (rc >= 0 && c->serial == SERIAL_FILE)
+		*file_fd = rc = place_file("--serial", c->serial_path, e);
+	return rc < 0 ? rc : super_ports_open(s, e);
+}
+
 int super_run(const struct super_config *c, struct err *e)
 {
 	struct super *s = xcalloc(1, sizeof *s);
-	struct vmm_config vc = c->vmm;
-	char vmm_path[4096], pid[32];
+	char pid[32];
 	int fd, unix_fd = -1, file_fd = -1, rc;
 
 	s->cfg = c;
@@ -663,37 +674,22 @@ int super_run(const struct super_config *c, struct err *e)
 	s->signal_w.fd = -1;
 	s->kill_timer.fire = kill_fire;
 	s->stats_timer.fire = stats_fire;
+	s->status_timer.fire = super_status_fire;
 	s->tty_timer.fire = tty_fire;
 	s->escape = (struct escape){.open = menu_open, .key = menu_key, .arg = s};
 	signals_block();
+	raise_nofile();
 	term_init(&s->term, &s->guard);
 	s->loop = loop_new();
 	if (!s->loop) {
 		rc = err_set(e, errno, "cannot make an event loop: %s", strerror(errno));
 		goto out;
 	}
-	rc = vmm_find(vmm_path, e);
-	if (rc)
-		goto out;
 	rc = rundir_open(&s->dir, c->vmm.name, e);
+	rc = rc ? rc : open_places(s, &unix_fd, &file_fd, e);
+	rc = rc ? rc : guard_start(&s->guard, &s->dir, s->term.tty, &s->term.saved, s->socks, ARRAY_LEN(s->socks), e);
 	if (rc)
 		goto out;
-	vc.name = s->dir.name;
-	if (c->serial == SERIAL_UNIX) {
-		unix_fd = rc = listen_at(s, c->serial_path, e);
-		if (rc < 0)
-			goto out;
-	}
-	rc = guard_start(&s->guard, &s->dir, s->term.tty, &s->term.saved, s->sock_path, e);
-	if (rc)
-		goto out;
-	if (unix_fd >= 0)
-		guard_say(&s->guard, GUARD_SOCKET);
-	if (c->serial == SERIAL_FILE) {
-		file_fd = rc = open_serial_file(c->serial_path, e);
-		if (rc < 0)
-			goto out;
-	}
 	snprintf(pid, sizeof pid, "%d\n", (int)getpid());
 	rc = rundir_write(&s->dir, "pid", pid);
 	if (rc) {
@@ -701,10 +697,9 @@ int super_run(const struct super_config *c, struct err *e)
 		goto out;
 	}
 	s->start_ns = now_ns();
-	rc = vmm_start(&s->vmm, vmm_path, &vc, e);
+	rc = processes_start(s, e);
 	if (rc)
 		goto out;
-	s->vmm_pid = s->vmm.pid;
 	fd = rundir_listen(&s->dir, "control", e);
 	if (fd < 0) {
 		rc = fd;
@@ -712,6 +707,8 @@ int super_run(const struct super_config *c, struct err *e)
 	}
 	s->qmp = qmp_new(s->loop, fd, super_qmp_commands, s, e);
 	rc = s->qmp ? watch_all(s, e) : -1;
+	rc = rc ? rc : devs_watch(s->devs, s->loop, e);
+	rc = rc ? rc : super_ports_begin(s, e);
 	if (rc)
 		goto out;
 	rc = serial_begin(s, unix_fd, file_fd, e);
@@ -729,15 +726,18 @@ out:
 	if (s->serial && rc < 0)
 		terminal_give_back(s);
 	vmm_close(&s->vmm);
+	devs_free(s->devs);
 	qmp_free(s->qmp);
 	serial_free(s->serial);
+	super_ports_free(s);
 	term_fini(&s->term);
 	if (unix_fd >= 0)
 		close(unix_fd);
 	if (file_fd >= 0)
 		close(file_fd);
-	if (s->sock_path[0])
-		unlink(s->sock_path);
+	for (size_t i = 0; i < ARRAY_LEN(s->socks); i++)
+		if (s->socks[i][0])
+			unlink(s->socks[i]);
 	rundir_close(&s->dir);
 	guard_stop(&s->guard);
 	if (s->signal_w.fd >= 0)

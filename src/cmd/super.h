@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/err.h"
+#include "cmd/devopt.h"
 #include "cmd/vmm.h"
 
 enum serial_mode { SERIAL_STDIO, SERIAL_NONE, SERIAL_UNIX, SERIAL_FILE };
@@ -15,6 +16,12 @@ struct super_config {
 	const char *kernel, *initrd; /* paths, for "husk status"; initrd may be NULL */
 	enum serial_mode serial;
 	const char *serial_path; /* of SERIAL_UNIX and SERIAL_FILE */
+	struct disk_config disks[DISKS_MAX];
+	unsigned ndisks;
+	struct net_config nets[NETS_MAX];
+	unsigned nnets;
+	struct console_port ports[CONSOLES_MAX];
+	unsigned nports;
 };
 
 /*

@@ -392,7 +392,8 @@ static void test_control(void)
 	assert(!strcmp(hear(a), ""));
 	say(b, "{\"execute\":\"qmp_capabilities\"}");
 	expect(b, "\"return\":{}");
-	qmp_answer(q, json_pack("{s:i}", "n", 5), NULL);
+	qmp_answer(q, "echo", json_pack("{s:i}", "n", 4), NULL); /* nobody waits for that */
+	qmp_answer(q, "later", json_pack("{s:i}", "n", 5), NULL);
 	expect(a, "{\"return\":{\"n\":5},\"id\":\"L\"}\r\n{\"return\":{},\"id\":\"E\"}\r\n");
 	/* events go to those who negotiated */
 	qmp_event(q, "SHUTDOWN", json_pack("{s:b}", "guest", 1));
@@ -401,7 +402,7 @@ static void test_control(void)
 	/* waiting clients get errors too */
 	say(a, "{\"execute\":\"later\"}");
 	err_set(&e, EIO, "it broke");
-	qmp_answer(q, NULL, &e);
+	qmp_answer(q, "later", NULL, &e);
 	expect(a, "\"desc\":\"it broke\"");
 	/* one that asks and does not read is not read from any more: bounded, and all answers come later */
 	for (int i = 0; i < 100; i++)
