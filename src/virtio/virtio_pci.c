@@ -229,10 +229,11 @@ static uint16_t usable_vector(const struct virtio_pci *v, uint64_t vector)
 static void queue_write(struct virtio_pci *v, unsigned reg, uint64_t value)
 {
 	unsigned q = v->queue_select;
-	struct virtio_ring *r = &v->ring[q];
+	struct virtio_ring *r;
 
 	if (q >= v->c.back.nqueues)
 		return;
+	r = &v->ring[q];
 	if (reg == QUEUE_VECTOR) {
 		v->vector[q] = usable_vector(v, value);
 		return;
