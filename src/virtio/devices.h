@@ -47,7 +47,8 @@ struct virtio_console_config {
 	/*
 	 * The guest has written. Returns how much was taken. The rest stays in the guest's queue, and is offered again
 	 * after virtio_console_room(); until then a process that writes to a channel sleeps. But Linux' driver of a
-	 * terminal spins, with interrupts off: better take and lose than to block one for seconds. data is guest memory.
+	 * terminal spins, with interrupts off: better take and lose than to block one for seconds. data may be guest
+	 * memory, and change meanwhile.
 	 */
 	size_t (*tx)(void *arg, unsigned port, const void *data, size_t len);
 	/* The guest can take more than virtio_console_rx() took the last time. NULL: not interested */

@@ -366,8 +366,9 @@ static void one_port(void)
 	assert(wrote(0, "out"));
 	fill(CTL_IN, 4, PAGE);
 	tell(0, DEVICE_READY, 1);
+	at[1].rooms = 0;
 	tell(1, PORT_OPEN, 1);
-	assert(drv_used(&d, CTL_IN, NULL) == -1 && !virtio_console_guest_open(dev, 1));
+	assert(drv_used(&d, CTL_IN, NULL) == -1 && !virtio_console_guest_open(dev, 1) && !at[1].rooms);
 	close_all();
 }
 
@@ -411,11 +412,14 @@ static void bad_driver(void)
 	tell(0, DEVICE_READY, 0);
 	tell(0, DEVICE_REMOVE, 1);
 	tell(0, RESIZE, 1);
+	/* a byte short; one to write to */
+	tell(1, PORT_OPEN, 0);
+	*(uint8_t *)mem_at(&mem, DRV_DATA + 6, 1) = 1;
 	drv_add_one(&d, CTL_OUT, DRV_DATA, 7, false);
 	drv_add_one(&d, CTL_OUT, DRV_DATA, 64, true);
 	drv_kick(&d, CTL_OUT);
 	assert(drv_used(&d, CTL_OUT, NULL) == 0 && drv_used(&d, CTL_OUT, NULL) == 0);
-	assert(drv_used(&d, CTL_IN, NULL) == -1 && virtio_console_guest_open(dev, 0));
+	assert(drv_used(&d, CTL_IN, NULL) == -1 && virtio_console_guest_open(dev, 0) && !virtio_console_guest_open(dev, 1));
 	drv_stop(&d);
 	/* buffers too small for a message: it is lost, and nothing is written behind them */
 	drv_start(&d, MULTIPORT, QUEUE);

@@ -203,6 +203,7 @@ static void balloon_reports(void)
 	/* overlapping */
 	assert(report(2, (struct drv_seg[]){{4 * MIB, MIB, true}, {4 * MIB, 8192, true}, {4 * MIB + 4096, MIB, true}}, 3) == 1);
 	assert(gave(0, 4 * MIB, MIB + 4096));
+	assert(report(2, (struct drv_seg[]){{4 * MIB, MIB, true}, {4 * MIB + 4096, 8192, true}}, 2) == 1 && gave(0, 4 * MIB, MIB));
 	/* outside of RAM: the ring code's matter, nothing is given */
 	ngiven = 0;
 	drv_add_one(&d, 2, 63 * MIB, 2 * MIB, true);
