@@ -4,12 +4,14 @@
  * 10.0.2.0/24 with gateway and host 10.0.2.2, DNS 10.0.2.3, the guest 10.0.2.15 (DHCP); fec0::/64 (RA).
  *
  * Large segments. libslirp ends TCP connections, so what its segments look like is nobody's business but the guest's.
- * It takes frames of 64 KiB. What it sends is limited by the MSS in the guest's SYN, 1460 at the usual MTU; so
- * that option is made larger on its way down (when the guest takes TSO), and the segments that come up, of 32 KiB then,
- * say in their virtio header that they are to be taken as so many of the size that was asked for: the guest sees what a
- * card with large receive offload gives. The size is the smallest MSS that any SYN had: one for all connections is
- * enough, since it matters only if the guest forwards the segment to a place with a smaller MTU. So 1500 stays the MTU,
- * every guest works, and a stream costs as little as with jumbo frames. UDP beyond the MTU is cut into IP fragments.
+ * It takes frames of 64 KiB. What it sends is limited by its own idea of the MTU, which is 65520 here, and for
+ * connections to the guest (forwards) also by the MSS in the guest's SYN, so that is made larger on its way down; for the
+ * guest's own connections libslirp 4.7 forgets it. The segments that come up, of 32 KiB then, say in their virtio header
+ * that they are to be taken as so many of the size that was asked for: the guest sees what a card with large receive
+ * offload gives. For a driver without TSO they are cut here. The size is the smallest MSS that any SYN had: one for all
+ * connections is enough, since for the kernel that ends the connection it matters little, and who forwards the segment to
+ * a place with a smaller MTU has sent that MSS. So 1500 stays the MTU, every guest works, and a stream costs as little
+ * as with jumbo frames. UDP beyond the MTU is cut into IP fragments.
  *
  * Checksums. libslirp verifies them all, so partial ones are completed. What comes up was computed by libslirp and has
  * seen no wire: the guest is told so.
@@ -31,6 +33,7 @@
 #include <fcntl.h>
 #include <glib.h>
 #include <netinet/ip.h>
+#include <netinet/tcp.h>
 #include <slirp/libslirp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +47,7 @@
 #include "net/packet-int.h"
 
 enum { FDS = 8192 /* highest descriptor */, EVENTS = 64, QUEUE_BYTES = 8 << 20, DNS_PORT = 53 };
-enum { MTU_DEFAULT = 1500, SLIRP_MTU = NET_MTU_MAX };
+enum { MTU_DEFAULT = 1500, SLIRP_MTU = NET_MTU_MAX, MSS_MIN = 88 };
 
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -78,13 +81,13 @@ struct slirp_net {
 	size_t queued;
 	unsigned takes;      /* NET_GUEST_* */
 	unsigned mtu;
-	uint16_t mss;        /* smallest of a SYN */
+	uint16_t mss[2];     /* smallest of a SYN; IPv4, IPv6 */
 	bool loopback;
 	struct in_addr dns;  /* 0: nobody */
 	uint8_t dns_port[2][65536 / 8]; /* TCP, UDP: guest ports that talk to 10.0.2.3 */
 	uint8_t frame[NET_FRAME_MAX + 64] __attribute__((aligned(64)));
 	struct {
-		uint64_t dropped, loopback, delayed, fragments, errors;
+		uint64_t dropped, loopback, delayed, fragments, cut, errors;
 	} n;
 };
 
@@ -138,6 +141,29 @@ static void deliver_fragments(struct slirp_net *s, uint8_t *head, unsigned ihl, 
 	}
 }
 
+/* A TCP segment for a driver that takes none that is larger than its MSS. */
+static void deliver_segments(struct slirp_net *s, uint8_t *head, const struct packet *p, const uint8_t *data, size_t mss)
+{
+	const struct net_hdr h = {.flags = s->takes & NET_GUEST_CSUM ? NET_DATA_VALID : 0};
+	size_t len = p->end - p->payload, l4_header = p->payload - p->l4;
+	uint8_t *tcp = head + p->l4, last_only = tcp[13] & (TH_FIN | TH_PUSH);
+	uint32_t seq = ntohl(get_u32(tcp + 4));
+
+	for (size_t off = 0; off < len; off += mss) {
+		size_t n = len - off < mss ? len - off : mss;
+		struct iovec iov[2] = {{head, p->payload}, {(void *)(uintptr_t)(data + off), n}};
+
+		packet_set_length(head, p->payload + n);
+		put_u32(tcp + 4, htonl(seq + (uint32_t)off));
+		tcp[13] = (uint8_t)((tcp[13] & ~(TH_FIN | TH_PUSH)) | (off + n == len ? last_only : 0));
+		/* the sum over two parts: the first one, the header, is even */
+		put_u16(tcp + 16, packet_pseudo(head, p, l4_header + n));
+		put_u16(tcp + 16, (uint16_t)~packet_sum(data + off, n, packet_sum(tcp, l4_header, 0)));
+		s->n.cut++;
+		deliver(s, &h, iov, 2, p->payload + n);
+	}
+}
+
 static bool is_dns_port(const struct slirp_net *s, bool udp, unsigned port)
 {
 	return s->dns_port[udp][port / 8] & 1u << port % 8;
@@ -152,7 +178,7 @@ static ssize_t send_packet(const void *buf, size_t len, void *opaque)
 	const uint8_t *frame = buf;
 	struct iovec iov[2];
 	struct packet p;
-	size_t headers;
+	size_t headers, mss;
 
 	if (packet_parse(&p, frame, len) != PACKET_IP) {
 		h.flags = 0;
@@ -166,11 +192,15 @@ static ssize_t send_packet(const void *buf, size_t len, void *opaque)
 		packet_be16(head + p.l4) == DNS_PORT && get_u32(head + NET_ETH + 12) == s->dns.s_addr && s->dns.s_addr &&
 		is_dns_port(s, p.proto == IPPROTO_UDP, packet_be16(head + p.l4 + 2)))
 		packet_ip4_readdress(head, &p, 12, htonl(NAMESERVER));
-	if (p.proto == IPPROTO_TCP && len - headers > s->mss &&
-		s->takes & (p.version == 4 ? NET_GUEST_TSO4 : NET_GUEST_TSO6)) {
+	mss = s->mss[p.version == 6];
+	if (p.proto == IPPROTO_TCP && p.end - headers > mss) {
+		if (!(s->takes & (p.version == 4 ? NET_GUEST_TSO4 : NET_GUEST_TSO6))) {
+			deliver_segments(s, head, &p, frame + headers, mss);
+			return (ssize_t)len;
+		}
 		h.flags = NET_NEEDS_CSUM;
 		h.gso_type = p.version == 4 ? NET_GSO_TCPV4 : NET_GSO_TCPV6;
-		h.gso_size = s->mss;
+		h.gso_size = (uint16_t)mss;
 		h.hdr_len = (uint16_t)headers;
 		h.csum_start = (uint16_t)p.l4;
 		h.csum_offset = 16;
@@ -417,14 +447,17 @@ static bool to_loopback(const uint8_t *frame, const struct packet *p)
 static void raise_mss(struct slirp_net *s, uint8_t *frame, const struct packet *p)
 {
 	uint8_t *mss = packet_mss(frame, p);
+	uint16_t *least = &s->mss[p->version == 6];
 	uint16_t to = SLIRP_MTU - (p->version == 4 ? 40 : 60), old;
 
-	if (!mss || !(s->takes & (p->version == 4 ? NET_GUEST_TSO4 : NET_GUEST_TSO6)))
+	if (!mss)
 		return;
 	old = packet_be16(mss);
 	if (!old || old >= to)
 		return;
-	s->mss = old < s->mss ? old : s->mss;
+	/* below that there is no IPv4 (RFC 791: 68 bytes), and headers would cost more than a guest could want */
+	old = old < MSS_MIN ? MSS_MIN : old;
+	*least = old < *least ? old : *least;
 	packet_set16(frame, p, (size_t)(mss - frame), to);
 }
 
@@ -508,7 +541,8 @@ static void slirp_guest(void *n, unsigned takes)
 	struct slirp_net *s = n;
 
 	s->takes = takes;
-	s->mss = (uint16_t)(s->mtu - 60);
+	s->mss[0] = (uint16_t)(s->mtu - 40);
+	s->mss[1] = (uint16_t)(s->mtu - 60);
 }
 
 static void slirp_free(void *n)
@@ -653,7 +687,7 @@ int slirp_net_new(struct net *net, struct loop *l, const struct slirp_config *c,
 	s->loop = l;
 	s->tail = &s->head;
 	s->mtu = c->mtu ? c->mtu : MTU_DEFAULT;
-	s->mss = (uint16_t)(s->mtu - 60);
+	slirp_guest(s, 0);
 	s->timer.fire = timer_fire;
 	s->ra.fire = ra_fire;
 	s->ep.ready = sockets_ready;
