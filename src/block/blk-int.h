@@ -78,9 +78,12 @@ void sync_scatter(const struct blk_req *r, uint64_t pos, const uint8_t *from, si
 /* lock.c */
 int lock_file(int fd, const char *name, bool write, bool wait, struct err *e);
 
+void unlock_file(int fd); /* nothing is in flight */
+
 /* overlay.c */
 int overlay_open(struct overlay **o, int base_fd, int overlay_fd, int bitmap_fd, uint64_t size, struct err *e);
-void overlay_close(struct overlay *o); /* the descriptors too, but for the base */
+int overlay_fd(const struct overlay *o);
+void overlay_close(struct overlay *o); /* not the base; what open was given is the caller's */
 int overlay_request(struct overlay *o, const struct blk_req *r, uint8_t *bounce);
 
 #endif

@@ -37,6 +37,7 @@ const struct sandbox_syscall blk_syscalls[] = {
 	SANDBOX_ALLOW(SYS_pwrite64),
 	SANDBOX_ALLOW(SYS_fdatasync),
 	SANDBOX_ALLOW(SYS_fallocate),
+	SANDBOX_ALLOW_IF(SYS_fcntl, 1, 0xffffffff, F_OFD_SETLK),
 	SANDBOX_ALLOW_IF(SYS_ioctl, 1, 0xffffffff, BLKDISCARD),
 	SANDBOX_END,
 };
@@ -146,14 +147,6 @@ static int open_direct(struct blk *b, const struct blk_config *c, struct err *e)
 	return 0;
 }
 
-int blk_overlay_make(int *overlay_fd, int *bitmap_fd, uint64_t size, struct err *e)
-{
-	(void)overlay_fd;
-	(void)bitmap_fd;
-	(void)size;
-	return err_set(e, ENOTSUP, "snapshot=on is not there yet");
-}
-
 int blk_open(struct blk **out, const struct blk_config *c, struct err *e)
 {
 	struct blk *b = xcalloc(1, sizeof *b);
@@ -182,15 +175,21 @@ int blk_open(struct blk **out, const struct blk_config *c, struct err *e)
 		if (!rc && b->cache == BLK_DIRECT)
 			rc = open_direct(b, c, e);
 		if (!rc && snapshot) {
-			rc = lock_file(c->overlay_fd, "the overlay", true, c->restart, e);
-			rc = rc ? rc : overlay_open(&b->overlay, b->fd, c->overlay_fd, c->bitmap_fd, b->size, e);
+			rc = overlay_open(&b->overlay, b->fd, c->overlay_fd, c->bitmap_fd, b->size, e);
+			rc = rc ? rc : lock_file(overlay_fd(b->overlay), "the overlay", true, c->restart, e);
 		}
 	}
 	if (rc) {
+		overlay_close(b->overlay);
 		if (b->buffered_fd >= 0)
 			close(b->buffered_fd);
 		free(b);
 		return rc;
+	}
+	/* both were opened anew, or mapped */
+	if (snapshot) {
+		close(c->overlay_fd);
+		close(c->bitmap_fd);
 	}
 	*out = b;
 	return 0;
@@ -203,8 +202,10 @@ void blk_close(struct blk *b)
 	overlay_close(b->overlay);
 	if (b->buffered_fd >= 0)
 		close(b->buffered_fd);
-	if (b->fd >= 0)
+	if (b->fd >= 0) {
+		unlock_file(b->fd);
 		close(b->fd);
+	}
 	free(b);
 }
 
@@ -361,9 +362,10 @@ static const char *const op_names[] = {
 /* The first of each kind: there may be thousands. husk stats counts them. */
 static void __attribute__((cold)) say(struct blk *b, const struct blk_req *r, int err)
 {
-	unsigned kind = err == ENOSPC || err == EDQUOT ? 1 : err == EINVAL || err == EROFS ? 2 : 4;
+	unsigned kind = err == ENOSPC || err == EDQUOT ? 1 : 2;
 
-	if (b->fail || __atomic_fetch_or(&b->said, kind, __ATOMIC_RELAXED) & kind)
+	/* what the guest asks for and may not have is its own matter */
+	if (b->fail || err == EROFS || r->off > b->size || r->len > b->size - r->off || __atomic_fetch_or(&b->said, kind, __ATOMIC_RELAXED) & kind)
 		return;
 	if (kind == 1)
 		log_err("%s: no room on the host for what the guest writes (%s): make some; until then the guest sees "

@@ -46,8 +46,12 @@ enum blk_aio { BLK_AIO_AUTO, BLK_AIO_URING, BLK_AIO_THREADS };
 struct blk_config {
 	const char *name;    /* for people; copied */
 	int fd;              /* taken on success: a regular file or block device, see blk_open_file() */
-	int overlay_fd;      /* snapshot=on: an empty file that takes the writes; -1: none. Taken. */
-	int bitmap_fd;       /* snapshot=on: shared memory that says what the overlay holds; outlives us. Taken. */
+	int overlay_fd;      /* snapshot=on: a file, empty at first, that takes the writes; -1: none. Taken. */
+	/*
+	 * snapshot=on: shared memory that says what the overlay holds and outlives us, a bit per 64 KiB of the disk, zeroes
+	 * at first (or of length 0). Taken.
+	 */
+	int bitmap_fd;
 	bool read_only;
 	bool restart;        /* a process before us had the image: wait for its last requests to end */
 	enum blk_cache cache;
@@ -68,10 +72,8 @@ struct blk_counters {
  * belong to an open file, and this one is to be ours alone (lock.c). The descriptor or -errno with words.
  */
 int blk_open_file(const char *path, int fd, const struct blk_config *c, struct err *e);
-/* Where the overlay of a program that was started by hand goes: deleted files. 0 or -errno with words. */
-int blk_overlay_make(int *overlay_fd, int *bitmap_fd, uint64_t size, struct err *e);
-/* Bytes of a bitmap for a disk of that size; and of RAM that tables of an overlay take. */
-uint64_t blk_overlay_bitmap_size(uint64_t size);
+/* An overlay and its map for a program that was started by hand: files without names. 0 or -errno with words. */
+int blk_overlay_make(int *overlay_fd, int *bitmap_fd, struct err *e);
 
 /* Locks (exclusive, or shared when read_only), measures. 0 or -errno with words naming the fix. */
 int blk_open(struct blk **b, const struct blk_config *c, struct err *e);

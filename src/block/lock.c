@@ -10,6 +10,7 @@
  * memory, after the process has been reaped. Each of those requests, and the ring's table of files, holds a reference
  * to the open file; so as long as one may land, the lock is held, and the next process waits for it before it touches
  * anything. For this to be true no two processes may share an open file: it is opened anew by each, never inherited.
+ * (An orderly end unlocks: nothing is in flight then, but rings still take their time.)
  */
 #include <dirent.h>
 #include <errno.h>
@@ -24,7 +25,8 @@
 #include "base/util.h"
 #include "block/blk-int.h"
 
-static const uint64_t WAIT_NS = 10ull * 1000 * 1000 * 1000;
+/* For a process that is known to have ended; and else, as one that was killed a moment ago may not be quite gone */
+static const uint64_t WAIT_NS = 10ull * 1000 * 1000 * 1000, GRACE_NS = 200 * 1000 * 1000;
 
 static bool has_open(const char *pid, const struct stat *want)
 {
@@ -79,9 +81,16 @@ out:
 		closedir(dir);
 }
 
+void unlock_file(int fd)
+{
+	struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	fcntl(fd, F_OFD_SETLK, &fl);
+}
+
 int lock_file(int fd, const char *name, bool write, bool wait, struct err *e)
 {
-	uint64_t end = now_ns() + (wait ? WAIT_NS : 0);
+	uint64_t end = now_ns() + (wait ? WAIT_NS : GRACE_NS);
 	char text[80];
 
 	for (;;) {

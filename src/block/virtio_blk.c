@@ -97,6 +97,7 @@ struct queue {
 	unsigned nspare, ndone;
 	struct virtq *vq;           /* NULL: stopped */
 	bool durable, stopping, said_broken;
+	uint64_t refused;           /* requests that did not get as far as blk_submit() */
 	struct log_rate rate;
 	/* from the transport's thread */
 	pthread_mutex_t lock;
@@ -128,6 +129,12 @@ static void finish(struct vreq *v, uint8_t status)
 	q->ndone++;
 }
 
+static void __attribute__((cold, noinline)) refuse(struct vreq *v, uint8_t status)
+{
+	__atomic_store_n(&v->q->refused, v->q->refused + 1, __ATOMIC_RELAXED);
+	finish(v, status);
+}
+
 static void done(struct blk_req *b, int err)
 {
 	finish(CONTAINER_OF(b, struct vreq, b), likely(!err) ? S_OK : S_IOERR);
@@ -154,11 +161,11 @@ static void next_range(struct vreq *v)
 	virtq_get(&v->r, HEADER + (size_t)v->range * RANGE, &range, RANGE);
 	/* bit 0 is unmap, which a discard must not have (5.2.6.2) */
 	if (range.flags & ~(zero ? 1u : 0u)) {
-		finish(v, S_UNSUPP);
+		refuse(v, S_UNSUPP);
 		return;
 	}
 	if (range.nsectors > (uint32_t)(zero ? ZERO_SECTORS : DISCARD_SECTORS) || range.sector > UINT64_MAX / SECTOR) {
-		finish(v, S_IOERR);
+		refuse(v, S_IOERR);
 		return;
 	}
 	v->b.may_unmap = range.flags & 1;
@@ -172,7 +179,7 @@ static void ranges(struct vreq *v, enum blk_op op)
 	uint64_t len = v->r.out_len - HEADER;
 
 	if (!len || len % RANGE || len / RANGE > RANGES) {
-		finish(v, S_IOERR);
+		refuse(v, S_IOERR);
 		return;
 	}
 	v->b.op = op;
@@ -191,7 +198,7 @@ static void read_write(struct vreq *v, bool write, uint64_t sector)
 	int n;
 
 	if (unlikely(len % SECTOR || sector > UINT64_MAX / SECTOR)) {
-		finish(v, S_IOERR);
+		refuse(v, S_IOERR);
 		return;
 	}
 	b->op = write ? BLK_WRITE : BLK_READ;
@@ -226,7 +233,7 @@ static void request(struct vreq *v)
 		return;
 	}
 	if (unlikely(virtq_get(r, 0, &h, HEADER) < HEADER)) {
-		finish(v, S_IOERR);
+		refuse(v, S_IOERR);
 		return;
 	}
 	v->b.durable = q->durable;
@@ -239,6 +246,7 @@ static void request(struct vreq *v)
 		break;
 	case T_FLUSH:
 		v->b.op = BLK_FLUSH;
+		v->b.off = v->b.len = 0;
 		v->b.done = done;
 		blk_submit(q->lane, &v->b);
 		break;
@@ -250,13 +258,13 @@ static void request(struct vreq *v)
 		if (q->v->discard)
 			ranges(v, BLK_DISCARD);
 		else
-			finish(v, S_UNSUPP);
+			refuse(v, S_UNSUPP);
 		break;
 	case T_WRITE_ZEROES:
 		ranges(v, BLK_ZERO);
 		break;
 	default:
-		finish(v, S_UNSUPP);
+		refuse(v, S_UNSUPP);
 	}
 }
 
@@ -503,13 +511,16 @@ size_t virtio_blk_memory(const struct virtio_blk_config *c, unsigned threads)
 size_t virtio_blk_stats(const struct virtio_blk *v, char *buf, size_t len)
 {
 	struct blk_counters n = {0};
+	uint64_t refused = 0;
 	int k;
 
-	for (unsigned i = 0; i < v->dev.nqueues; i++)
+	for (unsigned i = 0; i < v->dev.nqueues; i++) {
 		blk_lane_counters(v->queue[i].lane, &n);
+		refused += __atomic_load_n(&v->queue[i].refused, __ATOMIC_RELAXED);
+	}
 	k = snprintf(buf, len,
 		"reads %" PRIu64 "\nwrites %" PRIu64 "\nflushes %" PRIu64 "\ndiscards %" PRIu64 "\nzeroes %" PRIu64
-		"\nerrors %" PRIu64 "\nbytes_read %" PRIu64 "\nbytes_written %" PRIu64 "\n",
-		n.reads, n.writes, n.flushes, n.discards, n.zeroes, n.errors, n.bytes_read, n.bytes_written);
+		"\nerrors %" PRIu64 "\nrefused %" PRIu64 "\nbytes_read %" PRIu64 "\nbytes_written %" PRIu64 "\n",
+		n.reads, n.writes, n.flushes, n.discards, n.zeroes, n.errors, refused, n.bytes_read, n.bytes_written);
 	return k < 0 || !len ? 0 : min_u64((uint64_t)k, len - 1);
 }

@@ -206,9 +206,8 @@ static int open_all(struct husk_blk *h, struct blk **b, struct err *e)
 		c->name = h->name;
 	}
 	if (!c->fail) {
-		/* a mode for blk_open_file() that says whether to open for writing */
 		if (h->snapshot && c->overlay_fd < 0)
-			rc = blk_overlay_make(&c->overlay_fd, &c->bitmap_fd, 0, e);
+			rc = blk_overlay_make(&c->overlay_fd, &c->bitmap_fd, e);
 		rc = rc ? rc : open_image(h, e);
 	}
 	return rc ? rc : blk_open(b, c, e);
