@@ -1,12 +1,21 @@
 /* SPDX-License-Identifier: MIT */
+#include "../virtio_pci/toy.h"
+#include "base/log.h"
+#include "base/util.h"
 #include "board.h"
 #include "bus/pci.h"
 #include "dev/ioapic.h"
 #include "dev/lapic.h"
 #include "dev/legacy.h"
 #include "fake.h"
+#include "virtio/pci.h"
 
 enum { CPUS = BOARD_CPUS };
+
+/* Where BARs are; most of what a guest does with them lies at the start. */
+#define ECAM  UINT64_C(0xe8000000)
+#define MEM32 UINT64_C(0xc0000000)
+#define MEM64 UINT64_C(0x800000000)
 
 uint64_t (*board_pick)(uint64_t n);
 struct board_counts board_counts;
@@ -24,6 +33,13 @@ static struct pit *pit;
 static struct rtc *rtc;
 static struct testdev *testdev;
 static struct uart *uart;
+
+/* Two virtio functions, the second in front of nothing that ever stops at once, and a root port. */
+static struct mem mem; /* the same for all boards: 1 MiB */
+static struct toy_device toy;
+static struct virtio_local *local;
+static struct virtio_pci *virtio, *slow;
+static bool slow_stopping;
 
 static void on_irq(void *arg, unsigned cpu, bool level)
 {
@@ -108,6 +124,40 @@ static struct irq wire(unsigned n)
 	return (struct irq){line, NULL, n};
 }
 
+static void on_code(void *arg, uint64_t gpa, uint64_t len)
+{
+	(void)arg;
+	assert(len && mem_at(&mem, gpa, len));
+}
+
+static void slow_read(void *arg, uint32_t off, void *buf, uint32_t len)
+{
+	(void)arg;
+	(void)off;
+	memset(buf, 0, len);
+}
+
+static void slow_start(void *arg, uint64_t features, const struct virtio_ring *rings)
+{
+	(void)arg;
+	(void)features;
+	(void)rings;
+	assert(!slow_stopping && !virtio_pci_idle(slow));
+}
+
+static void slow_stop(void *arg)
+{
+	(void)arg;
+	assert(!slow_stopping);
+	slow_stopping = true;
+}
+
+static void slow_kick(void *arg, unsigned q)
+{
+	(void)arg;
+	assert(!slow_stopping && q < 2);
+}
+
 /* Mostly places where something is. */
 static uint64_t port(void)
 {
@@ -121,7 +171,7 @@ static uint64_t port(void)
 
 static uint64_t place(void)
 {
-	switch (board_pick(8)) {
+	switch (board_pick(12)) {
 	case 0:
 	case 1:
 		return LAPIC_BASE + board_pick(0x40) * 16;
@@ -132,9 +182,17 @@ static uint64_t place(void)
 	case 4:
 		return IOAPIC_BASE + board_pick(0x50);
 	case 5:
-		return 0xe8000000 + (board_pick(0) & 0x7ffffff);
+		return ECAM + (board_pick(0) & 0x7ffffff);
 	case 6:
 		return 0xff000000 + (board_pick(0) & 0x1ffff);
+	case 7:
+		return ECAM + (board_pick(4) << 15) + board_pick(0x100);
+	case 8:
+		return MEM64 + board_pick(2) * 0x4000 + board_pick(0x40);
+	case 9:
+		return MEM64 + board_pick(0x8000);
+	case 10:
+		return MEM32 + board_pick(2) * 0x1000 + board_pick(0x100);
 	default:
 		return board_pick(0);
 	}
@@ -220,6 +278,63 @@ static void outside(void)
 	bus_unlock(fake_bus);
 }
 
+/*
+ * What a driver does, in the right order or not, at the BARs wherever they are; and what it, or another CPU, writes
+ * into the rings meanwhile.
+ */
+static void driver(unsigned cpu)
+{
+	static const struct {
+		uint8_t reg, len;
+		uint64_t v;
+	} start[] = {{20, 1, 0}, {8, 4, 1}, {12, 4, 1}, {20, 1, 11}, {22, 2, 0}, {24, 2, 8}, {26, 2, 1}};
+	uint64_t slot = ECAM + ((1 + board_pick(2)) << 15), at;
+	struct virtio_ring r = toy_ring((unsigned)board_pick(TOY_QUEUES), 8);
+	uint64_t bytes = board_pick(0);
+
+	at = bus_read(fake_bus, BUS_MMIO, cpu, slot + 0x20, 4) & ~UINT64_C(15);
+	at |= bus_read(fake_bus, BUS_MMIO, cpu, slot + 0x24, 4) << 32;
+	switch (board_pick(8)) {
+	case 0:
+		bus_write(fake_bus, BUS_MMIO, cpu, slot + 4, 2, 2);
+		for (unsigned i = 0; i < ARRAY_LEN(start); i++)
+			bus_write(fake_bus, BUS_MMIO, cpu, at + start[i].reg, start[i].v, start[i].len);
+		r = toy_ring(0, 8);
+		mem_zero(&mem, r.desc, 0x3000);
+		bus_write(fake_bus, BUS_MMIO, cpu, at + 32, r.desc, 8);
+		bus_write(fake_bus, BUS_MMIO, cpu, at + 40, r.avail, 8);
+		bus_write(fake_bus, BUS_MMIO, cpu, at + 48, r.used, 8);
+		bus_write(fake_bus, BUS_MMIO, cpu, at + 28, 1, 2);
+		bus_write(fake_bus, BUS_MMIO, cpu, at + 20, 4, 1);
+		break;
+	case 1:
+		mem_put(&mem, r.desc + board_pick(16 * 8), &bytes, board_pick(8) + 1);
+		break;
+	case 2:
+		mem_put(&mem, r.avail + board_pick(22), &bytes, board_pick(2) + 1);
+		break;
+	case 3:
+		mem.page_bits[board_pick(32)] = (uint8_t)board_pick(8);
+		break;
+	case 4:
+		bus_lock(fake_bus);
+		virtio_pci_interrupt(board_pick(2) ? virtio : slow, (unsigned)board_pick(4));
+		virtio_pci_config_changed(board_pick(2) ? virtio : slow);
+		if (slow_stopping && board_pick(2)) {
+			slow_stopping = false;
+			virtio_pci_stopped(slow);
+			assert(virtio_pci_idle(slow));
+		}
+		bus_unlock(fake_bus);
+		break;
+	default:
+		r = toy_ring(0, 8);
+		toy_request(&mem, &r, toy_buffer(0), toy_buffer(0) + board_pick(0x1000), (uint32_t)board_pick(0x400));
+		bus_write(fake_bus, BUS_MMIO, cpu, at + 0x3000, 0, 2);
+		break;
+	}
+}
+
 void board_step(void)
 {
 	static const unsigned sizes[] = {1, 2, 4, 8, 3, 5, 6, 7};
@@ -264,12 +379,34 @@ void board_step(void)
 			outside();
 		else if (!board_pick(4096))
 			bus_reset(fake_bus);
+		else if (board_pick(2))
+			driver(cpu);
 		break;
 	default:
 		at = place();
 		bus_write(fake_bus, BUS_MMIO, cpu, at, value(), mmio_len);
 		break;
 	}
+}
+
+static void working_driver(void)
+{
+	const struct virtio_ring r = toy_ring(0, 8);
+
+	mem_zero(&mem, r.desc, 0x3000);
+	mem_put(&mem, toy_buffer(0), "x", 1);
+	toy_request(&mem, &r, toy_buffer(0), toy_buffer(0) + 0x800, 1);
+	bus_write(fake_bus, BUS_MMIO, 0, MEM64 + 8, 1, 4);
+	bus_write(fake_bus, BUS_MMIO, 0, MEM64 + 12, 1, 4);
+	bus_write(fake_bus, BUS_MMIO, 0, MEM64 + 20, 11, 1);
+	bus_write(fake_bus, BUS_MMIO, 0, MEM64 + 24, 8, 2);
+	bus_write(fake_bus, BUS_MMIO, 0, MEM64 + 32, r.desc, 8);
+	bus_write(fake_bus, BUS_MMIO, 0, MEM64 + 40, r.avail, 8);
+	bus_write(fake_bus, BUS_MMIO, 0, MEM64 + 48, r.used, 8);
+	bus_write(fake_bus, BUS_MMIO, 0, MEM64 + 28, 1, 2);
+	bus_write(fake_bus, BUS_MMIO, 0, MEM64 + 20, 15, 1);
+	assert(toy_used(&mem, &r) == 1);
+	assert(bus_read(fake_bus, BUS_MMIO, 0, MEM64 + 0x1000, 1) == 1); /* its legacy interrupt, taken back */
 }
 
 void board_check(void)
@@ -280,6 +417,19 @@ void board_check(void)
 	bus_unlock(fake_bus);
 	bus_reset(fake_bus);
 	assert(!fake_next());
+	/* the virtio device works, where it was at power-on, and so does the one that was slow to stop */
+	board_counts.requests += toy.requests;
+	toy.requests = 0;
+	memset(mem.page_bits, 0, mem.npages);
+	assert(virtio_pci_idle(virtio) && virtio_pci_idle(slow) == !slow_stopping);
+	slow_stopping = false;
+	bus_lock(fake_bus);
+	virtio_pci_stopped(slow);
+	bus_unlock(fake_bus);
+	assert(bus_read(fake_bus, BUS_MMIO, 0, MEM64 + 20, 1) == 0);
+	assert(bus_read(fake_bus, BUS_MMIO, 0, MEM64 + 0x4000 + 20, 1) == 0);
+	working_driver();
+	assert(toy.requests == 1);
 	bus_write(fake_bus, BUS_MMIO, 0, LAPIC_BASE + 0xf0, 0x1ff, 4);
 	bus_write(fake_bus, BUS_MMIO, 0, IOAPIC_BASE, 0x14, 4);
 	bus_write(fake_bus, BUS_MMIO, 0, IOAPIC_BASE + 0x10, 0x31, 4);
@@ -291,6 +441,26 @@ void board_check(void)
 	bus_lock(fake_bus);
 	assert(lapics_ack(apics, 0) == 0x31);
 	bus_unlock(fake_bus);
+}
+
+static void virtio_open(void)
+{
+	struct virtio_pci_config c = {.pci = pci, .back = {.name = "toy"}, .msi = on_msi};
+	int rc = mem.npages ? 0 : mem_init(&mem, MIB, NULL);
+
+	log_init("board", LOG_ERR); /* of the many rings that break */
+
+	memset(mem.page_bits, 0, mem.npages);
+	toy_device_init(&toy);
+	local = virtio_local_new(&toy.dev, &mem, &c.back, on_code, NULL);
+	rc |= virtio_pci_new(&virtio, &c, NULL);
+	virtio_local_bind(local, virtio);
+	slow_stopping = false;
+	c.back = (struct virtio_back){.name = "slow", .id = VIRTIO_ID_NET, .features = VIRTIO_F_VERSION_1, .nqueues = 2,
+		.queue_size = 1024, .config_len = 5, .config_read = slow_read, .start = slow_start, .stop = slow_stop,
+		.kick = slow_kick};
+	rc |= virtio_pci_new(&slow, &c, NULL);
+	assert(!rc && pci_port_add(pci, NULL) == 0);
 }
 
 void board_open(void)
@@ -310,7 +480,10 @@ void board_open(void)
 	bus_lock(fake_bus);
 	lapics_set_pic(apics, pic_ack, pic);
 	bus_unlock(fake_bus);
-	pci = pci_new(fake_bus, &(struct pci_config){.ecam_base = 0xe8000000, .ecam_size = 0x8000000});
+	pci = pci_new(fake_bus, &(struct pci_config){.ecam_base = ECAM, .ecam_size = 0x8000000, .mmio32_base = MEM32,
+		.mmio32_size = ECAM - MEM32, .mmio64_base = MEM64, .mmio64_size = 1ull << 32,
+		.intx = {ioapic_set, io, 16}});
+	virtio_open();
 	pit = pit_new(fake_bus, NULL, wire(0));
 	i8042 = i8042_new(fake_bus, wire(1), wire(12), on_event, NULL);
 	uart = uart_new(fake_bus, 0x3f8, wire(4), on_tx, NULL);
@@ -331,6 +504,9 @@ void board_close(void)
 	debugport_free(debug);
 	testdev_free(testdev);
 	fwcfg_free(fwcfg);
+	virtio_pci_free(virtio);
+	virtio_pci_free(slow);
+	virtio_local_free(local);
 	pci_free(pci);
 	pic_free(pic);
 	ioapic_free(io);

@@ -13,7 +13,7 @@ enum { BOARD_CPUS = 3 };
 
 extern uint64_t (*board_pick)(uint64_t n); /* below n; any 64 bits when n is 0 */
 extern struct board_counts {
-	uint64_t interrupts, resets;
+	uint64_t interrupts, resets, requests; /* requests: of the virtio device */
 } board_counts;
 
 void board_open(void);

@@ -30,6 +30,8 @@ int main(int argc, char **argv)
 	if (steps >= STEPS) /* it did reach something */
 		assert(board_counts.interrupts > 1000 && board_counts.resets > 100 && fake_fired > 10000);
 	board_check();
+	if (steps >= STEPS)
+		assert(board_counts.requests > 1000);
 	board_close();
 	return 0;
 }

@@ -37,7 +37,7 @@ static void address(unsigned slot, unsigned fn, unsigned off)
 static void config_space(void)
 {
 	struct pci_func f = {.config = {0x34, 0x12, 0x78, 0x56}, .wmask = {[4] = 0x07, [0x10] = 0xf0, [0x13] = 0xff},
-		.written = on_write};
+		.w1c = {[6] = 0x30}, .written = on_write};
 	struct pci *p;
 
 	fake_bus = bus_new();
@@ -73,6 +73,11 @@ static void config_space(void)
 	assert(ecam(3, 1, 0x10, 4) == 0xff0000f0 && written == 2);
 	bus_write(fake_bus, BUS_MMIO, 0, ECAM + (3 << 15 | 1 << 12), 0, 4);
 	assert(ecam(3, 1, 0, 4) == 0x56781234);
+	/* bits that a one clears */
+	f.config[6] = 0x71;
+	bus_write(fake_bus, BUS_MMIO, 0, ECAM + (3 << 15 | 1 << 12 | 6), 0x11, 2);
+	assert(ecam(3, 1, 6, 2) == 0x61);
+	f.config[6] = 0;
 
 	/* the extended space is empty; an access over its end, or over the end of 256 bytes, breaks nothing */
 	assert(ecam(3, 1, 0x100, 4) == 0);

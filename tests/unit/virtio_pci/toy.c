@@ -42,6 +42,7 @@ static void toy_stop(struct virtio_dev *d, unsigned q)
 {
 	toy_of(d)->vq[q] = NULL;
 	toy_of(d)->stops++;
+	d->config_changed(d->config_changed_arg); /* the worst moment for it */
 }
 
 static void toy_kick(struct virtio_dev *d, unsigned q)

@@ -305,6 +305,8 @@ static void negotiation(void)
 	c_wr(CHOICE_SELECT, 2, 4);
 	c_wr(CHOICE, UINT32_MAX, 4);
 	assert(c_rd(CHOICE, 4) == 0);
+	c_wr(CHOICE_SELECT, 0, 4);
+	assert(c_rd(CHOICE, 4) == (uint32_t)OFFERED);
 
 	/* FEATURES_OK: not without VERSION_1, not with what was not offered; and then no DRIVER_OK */
 	choose(OFFERED & ~VIRTIO_F_VERSION_1);
@@ -456,11 +458,12 @@ static void resets(void)
 		bus_unlock(fake_bus);
 		assert(back.stops == 1 && back.starts == 1 && !back.kicks && !msi.n);
 		bus_reset(fake_bus);
-		assert(back.stops == 1);
+		assert(back.stops == 1 && !virtio_pci_idle(v) && c_rd(STATUS, 1));
 		stopped();
 		check_fresh();
+		c_wr(STATUS, ACK, 1);
 		stopped(); /* once more means nothing */
-		check_fresh();
+		assert(c_rd(STATUS, 1) == ACK);
 
 		/* and again, with a back-end that is done at once */
 		back.at_once = true;
@@ -480,6 +483,8 @@ static void resets(void)
 
 static void broken(void)
 {
+	char text[128], part[10];
+
 	note_board(sizeof back.config);
 	msix_enable(6);
 	set_up();
@@ -505,6 +510,9 @@ static void broken(void)
 	set_up();
 	kick(1);
 	assert(back.kicks == 1 && back.starts == 3);
+	assert(virtio_pci_stats(v, text, sizeof text) == strlen(text));
+	assert(!strcmp(text, "note.status 15\nnote.notifies 1\nnote.interrupts 2\nnote.resets 2\n"));
+	assert(virtio_pci_stats(v, part, sizeof part) == 9 && !strcmp(part, "note.stat") && !virtio_pci_stats(v, part, 0));
 	unboard();
 }
 
