@@ -40,8 +40,8 @@ enum { BLK = 1, NET = 2, VMM = 4, ALL = 7, DEVICES = BLK | NET };
 enum string { PASSWD, ROOT, MAPS, MEM, TRUE_PROGRAM, NEW_FILE, TMPFS, EMPTY, BUFFER, NSTRINGS };
 static const char *const strings[NSTRINGS] = {[PASSWD] = "/etc/passwd", [ROOT] = "/", [MAPS] = "/proc/self/maps",
 	[MEM] = "/proc/1/mem", [TRUE_PROGRAM] = "/bin/true", [NEW_FILE] = "/tmp/husk-evil", [TMPFS] = "tmpfs", [EMPTY] = "",
-	[BUFFER] = "................................................................................................"
-		"................................................................................................"};
+	[BUFFER] = ("................................................................................................"
+		"................................................................................................")};
 enum { SPECIAL_STRING = 0x7e570000, SPECIAL_CONTROL = 0x7e571000, SPECIAL_LINE, SPECIAL_PARENT, SPECIAL_CODE,
 	SPECIAL_MEMORY /* as many bytes as it may have in all */ };
 #define STR(s)  (SPECIAL_STRING + (s))
