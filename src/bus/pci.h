@@ -95,8 +95,8 @@ void pci_func_reset(struct pci_func *f);
 void pci_func_free(struct pci_func *f); /* what the calls above allocated; no access may come any more */
 
 /*
- * An empty, hot-plug capable root port on bus 0 (PCI Express Base 4.0, 7.5.3); its number (from 0) or -ENOSPC. Its
- * secondary bus is that number + 1, until the guest chooses another.
+ * An empty, hot-plug capable root port on bus 0 (PCI Express Base 4.0, 7.5.3). They are numbered from 0, and the
+ * secondary bus is that number + 1 until the guest chooses another. 0 or -ENOSPC.
  */
 int pci_port_add(struct pci *p, struct err *e);
 unsigned pci_ports(const struct pci *p);

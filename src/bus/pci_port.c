@@ -116,7 +116,7 @@ int pci_port_add(struct pci *p, struct err *e)
 		return rc;
 	}
 	p->port[p->nports++] = port;
-	return (int)n;
+	return 0;
 }
 
 unsigned pci_ports(const struct pci *p)
