@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -40,6 +41,7 @@ static pid_t child(struct peer *p, bool own)
 		if (getppid() != parent)
 			_exit(1);
 		close(pair[0]);
+		toy_slow = 1000;
 		peer_serve(&h, own, pair[1]);
 		_exit(1); /* only the signal ends it */
 	}
@@ -48,9 +50,22 @@ static pid_t child(struct peer *p, bool own)
 	return pid;
 }
 
+/* How many requests of queue i it had begun when it died, by the record */
+static unsigned begun(const struct virtq_inflight *f)
+{
+	unsigned n = 0;
+
+	assert(f->version == 1 && f->desc_num <= TOY_SIZE);
+	for (unsigned i = 0; i < f->desc_num; i++)
+		n += f->desc[i].inflight;
+	return n;
+}
+
 static void run(bool own, bool event_idx, unsigned kills)
 {
 	uint64_t features = PEER_FEATURES | (event_idx ? VIRTIO_F_EVENT_IDX : 0);
+	unsigned in_flight[TOY_QUEUES] = {0}, middle = 0;
+	uint8_t *record = NULL;
 	struct peer p;
 	pid_t pid = -1;
 
@@ -63,8 +78,11 @@ static void run(bool own, bool event_idx, unsigned kills)
 		pid = child(&p, own);
 		peer_hello(&p, features, PEER_PROTOCOL);
 		peer_memory(&p);
-		if (!k)
+		if (!k) {
 			peer_inflight_get(&p);
+			record = mmap(NULL, p.inflight.mmap_size, PROT_READ, MAP_SHARED, p.inflight_fd, 0);
+			assert(record != MAP_FAILED);
+		}
 		peer_inflight_set(&p);
 		for (unsigned i = 0; i < TOY_QUEUES; i++)
 			peer_queue_start(&p, i, p.q[i].used_idx);
@@ -85,14 +103,20 @@ static void run(bool own, bool event_idx, unsigned kills)
 		}
 		/* and some that it will hardly come to */
 		for (unsigned i = 0; i < TOY_QUEUES; i++) {
-			while (rnd(4) && peer_send(&p.q[i], 1 + rnd(TOY_MAX)))
+			while (rnd(16) && peer_send(&p.q[i], 1 + rnd(TOY_MAX)))
 				;
 			peer_kick(&p.q[i]);
 		}
-		for (unsigned spin = rnd(20000); spin; spin--)
+		for (unsigned spin = rnd(3000); spin; spin--)
 			__asm__ volatile("pause");
 		assert(!kill(pid, SIGKILL));
 		assert(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		for (unsigned i = 0; i < TOY_QUEUES; i++) {
+			unsigned n = begun((void *)(record + i * virtq_inflight_size(TOY_SIZE)));
+
+			in_flight[i] += n;
+			middle += n != 0;
+		}
 	}
 	for (unsigned i = 0; i < TOY_QUEUES; i++) {
 		peer_drain(&p.q[i]);
@@ -100,14 +124,17 @@ static void run(bool own, bool event_idx, unsigned kills)
 		assert(peer_queue_stop(&p, i) == p.q[i].avail_idx);
 	}
 	assert(!kill(pid, SIGKILL) && waitpid(pid, NULL, 0) == pid);
-	printf("%s%s: %u kills, %llu and %llu requests\n", own ? "own thread" : "loop", event_idx ? ", event index" : "", kills,
+	printf("%s%s: %u kills, %u of a queue at work, with %u and %u requests begun of %llu and %llu\n",
+		own ? "own thread" : "loop", event_idx ? ", event index" : "", kills, middle, in_flight[0], in_flight[1],
 		(unsigned long long)p.q[0].back, (unsigned long long)p.q[1].back);
+	assert(middle); /* or there is nothing to see here */
+	munmap(record, p.inflight.mmap_size);
 	peer_fini(&p);
 }
 
 int main(int argc, char **argv)
 {
-	unsigned kills = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 60;
+	unsigned kills = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 120;
 
 	if (argc > 2)
 		seed = (uint32_t)strtoul(argv[2], NULL, 10);

@@ -33,6 +33,7 @@ struct toy {
 	unsigned resets;
 };
 
+extern unsigned toy_slow; /* it takes its time over each request, in turns of a loop */
 void toy_init(struct toy *t, bool own);
 void toy_fini(struct toy *t);
 
