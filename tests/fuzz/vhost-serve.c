@@ -175,7 +175,7 @@ static void good_message(uint8_t op)
 		say(v & 2 ? VHOST_GET_CONFIG : VHOST_SET_CONFIG, flags, &m, 12 + (v >> 4), NULL, 0);
 		break;
 	case 17:
-		m.mem_reg.region = (struct vhost_region){(v & 4) << 30, 0x10000, 0x8000000, 0x1000 * (v >> 3)};
+		m.mem_reg.region = (struct vhost_region){(v & 4ull) << 30, 0x10000, 0x8000000, 0x1000 * (v >> 3)};
 		say(v & 2 ? VHOST_ADD_MEM_REG : VHOST_REM_MEM_REG, flags, &m, 40, &run.fds[FD_RAM], 1);
 		break;
 	case 18:
