@@ -13,7 +13,7 @@
 
 struct status_config {
 	struct cmd_common common;
-	int json;
+	int json, verbose;
 	const char *name;
 	unsigned shown;
 	struct err err; /* of the last one that could not be asked */
@@ -23,6 +23,13 @@ static int set_json(void *cfg, const char *v, struct err *e)
 {
 	(void)v, (void)e;
 	((struct status_config *)cfg)->json = 1;
+	return 0;
+}
+
+static int set_verbose(void *cfg, const char *v, struct err *e)
+{
+	(void)v, (void)e;
+	((struct status_config *)cfg)->verbose = 1;
 	return 0;
 }
 
@@ -36,30 +43,206 @@ static int set_name(void *cfg, const char *word, struct err *e)
 	return parse_name(word, e);
 }
 
-static void print_sandbox(const json_t *r, bool colour)
+/* What stands at the beginning of a line: the name of what follows, once */
+static const char *head(const char *name, bool *done)
 {
-	json_t *list = json_object_get(r, "sandbox"), *s;
+	const char *h = *done ? "" : name;
+
+	*done = true;
+	return h;
+}
+
+/* "husk-blk" or "husk-blk disk0" */
+static const char *process_name(const json_t *p, char buf[64])
+{
+	const char *device = client_text(p, "device");
+
+	snprintf(buf, 64, "%s%s%s", client_text(p, "name"), *device ? " " : "", device);
+	return buf;
+}
+
+static void print_stages(const json_t *list, bool colour)
+{
+	json_t *s;
 	size_t i;
 
-	if (!json_is_true(json_object_get(r, "sandbox-known"))) {
-		printf("  sandbox   not entered yet\n");
-		return;
-	}
 	json_array_foreach(list, i, s) {
 		bool on = json_is_true(json_object_get(s, "in-force"));
 		const char *why = client_text(s, "why");
 
-		printf("  %-9s %-13s %s%s%s%s%s\n", i ? "" : "sandbox", client_text(s, "stage"),
+		printf("  %-9s   %-13s %s%s%s%s%s\n", "", client_text(s, "stage"),
 			colour ? on ? "\033[32m" : "\033[33m" : "", on ? "in force" : "MISSING",
 			colour ? "\033[0m" : "", *why ? ": " : "", why);
 	}
 }
 
-static void print(const json_t *r, bool colour)
+/* One line when all is as it should be; what is missing with its reason, or all of it. */
+static void print_sandbox(const json_t *r, bool colour, bool verbose)
 {
-	json_t *list = json_object_get(r, "processes"), *p, *serial = json_object_get(r, "serial");
+	json_t *p, *s, *list;
+	bool done = false;
+	char name[64];
+	size_t i, k;
+
+	json_array_foreach(json_object_get(r, "processes"), i, p) {
+		size_t n = 0, missing = 0;
+
+		list = json_object_get(p, "sandbox");
+		if (!list)
+			continue;
+		json_array_foreach(list, k, s) {
+			n++;
+			missing += !json_is_true(json_object_get(s, "in-force"));
+		}
+		printf("  %-9s %-14s ", head("sandbox", &done), process_name(p, name));
+		if (!n)
+			printf("not entered yet\n");
+		else if (!missing)
+			printf("%sall %zu stages in force%s\n", colour ? "\033[32m" : "", n, colour ? "\033[0m" : "");
+		else
+			printf("%zu of %zu stages in force\n", n - missing, n);
+		if (verbose) {
+			print_stages(list, colour);
+			continue;
+		}
+		json_array_foreach(list, k, s)
+			if (!json_is_true(json_object_get(s, "in-force")))
+				printf("  %-9s   %sMISSING%s %s: %s\n", "", colour ? "\033[33m" : "", colour ? "\033[0m" : "",
+					client_text(s, "stage"), client_text(s, "why"));
+	}
+}
+
+static void print_counters(const char *what, const json_t *o)
+{
+	bool done = false;
+	const char *k;
+	json_t *v;
+
+	json_object_foreach((json_t *)(uintptr_t)o, k, v) {
+		if (json_is_integer(v))
+			printf("  %-9s   %-8s %-24s %lld\n", "", head(what, &done), k, (long long)json_integer_value(v));
+		else if (json_is_string(v))
+			printf("  %-9s   %-8s %-24s %s\n", "", head(what, &done), k, json_string_value(v));
+	}
+}
+
+static void print_disk(const json_t *d)
+{
+	const char *engine = client_text(d, "engine");
+	char size[32];
+
+	printf("%s%s", !strcmp(client_text(d, "kind"), "socket") ? "socket:" : "", client_text(d, "path"));
+	if (client_number(d, "size"))
+		printf(", %s", format_size(client_number(d, "size"), size));
+	if (*client_text(d, "mode"))
+		printf(", %s, cache=%s", client_text(d, "mode"), client_text(d, "cache"));
+	if (*engine)
+		printf(", %s%s%s%s", engine, *client_text(d, "engine-why") ? " (" : "", client_text(d, "engine-why"),
+			*client_text(d, "engine-why") ? ")" : "");
+}
+
+static void print_net(const json_t *d)
+{
+	json_t *f;
+	size_t i;
+
+	printf("%s%s%s, %s", client_text(d, "kind"), *client_text(d, "path") ? ":" : "", client_text(d, "path"),
+		client_text(d, "mac"));
+	json_array_foreach(json_object_get(d, "forwards"), i, f)
+		printf(", forward %s", json_string_value(f) ? json_string_value(f) : "?");
+}
+
+static void print_traffic(const json_t *d, bool disk)
+{
+	const json_t *c = json_object_get(d, "counters"), *f = json_object_get(d, "front");
 	char a[32], b[32];
+
+	printf("  %-9s ", "");
+	if (disk && json_object_size(c))
+		printf("read %llu (%s), written %llu (%s), %llu flushes, %llu discards", (unsigned long long)client_number(c, "reads"),
+			format_size(client_number(c, "bytes_read"), a), (unsigned long long)client_number(c, "writes"),
+			format_size(client_number(c, "bytes_written"), b), (unsigned long long)client_number(c, "flushes"),
+			(unsigned long long)(client_number(c, "discards") + client_number(c, "zeroes")));
+	else if (json_object_size(c))
+		printf("received %llu (%s), sent %llu (%s)", (unsigned long long)client_number(c, "rx_frames"),
+			format_size(client_number(c, "rx_bytes"), a), (unsigned long long)client_number(c, "tx_frames"),
+			format_size(client_number(c, "tx_bytes"), b));
+	else
+		printf("no counters of its process");
+	if (client_number(c, "errors"))
+		printf(", %llu ERRORS", (unsigned long long)client_number(c, "errors"));
+	if (client_number(c, "rx_dropped"))
+		printf(", %llu dropped", (unsigned long long)client_number(c, "rx_dropped"));
+	if (json_object_size(f))
+		printf("; %llu kicks, %llu interrupts", (unsigned long long)client_number(f, "kicks"),
+			(unsigned long long)client_number(f, "interrupts"));
+	printf("; %llu queues of %llu\n", (unsigned long long)client_number(d, "queues"),
+		(unsigned long long)client_number(d, "queue-size"));
+}
+
+static void print_device(const json_t *d, bool colour, bool verbose)
+{
+	const bool disk = !strncmp(client_text(d, "name"), "disk", 4), well = !strcmp(client_text(d, "state"), "serving");
+
+	printf("  %-9s ", client_text(d, "name"));
+	if (disk)
+		print_disk(d);
+	else
+		print_net(d);
+	printf(": %s%s%s", colour && !well ? "\033[31m" : "", client_text(d, "state"), colour && !well ? "\033[0m" : "");
+	if (client_number(d, "restarts"))
+		printf(", restarted %llu times", (unsigned long long)client_number(d, "restarts"));
+	putchar('\n');
+	if (*client_text(d, "last"))
+		printf("  %-9s last: %s\n", "", client_text(d, "last"));
+	print_traffic(d, disk);
+	if (verbose) {
+		print_counters("process", json_object_get(d, "counters"));
+		print_counters("husk-vmm", json_object_get(d, "front"));
+	}
+}
+
+static void print_console(const json_t *s, const char *name)
+{
+	char a[32], b[32];
+
+	printf("  %-9s %s%s%s%s%s, %s out, %s in", name, client_text(s, "name"), *client_text(s, "name") ? " at " : "",
+		client_text(s, "mode"), *client_text(s, "path") ? ":" : "", client_text(s, "path"),
+		format_size(client_number(s, "output"), a), format_size(client_number(s, "input"), b));
+	if (client_number(s, "dropped"))
+		printf(", %s DROPPED (the terminal did not take them)",
+			format_size(client_number(s, "dropped"), a));
+	printf(", %llu attached\n", (unsigned long long)client_number(s, "clients"));
+}
+
+static void print_processes(const json_t *r)
+{
+	json_t *p, *list = json_object_get(r, "processes");
 	uint64_t cpu_ns = 0;
+	bool done = false;
+	char a[32], b[32], name[64];
+	size_t i;
+
+	json_array_foreach(list, i, p) {
+		printf("  %-9s %-14s pid %-7llu %9s resident, %s CPU, %llu thread%s", head("processes", &done),
+			process_name(p, name), (unsigned long long)client_number(p, "pid"),
+			format_size(client_number(p, "rss"), a), format_duration(client_number(p, "cpu-ns"), b),
+			(unsigned long long)client_number(p, "threads"), client_number(p, "threads") == 1 ? "" : "s");
+		if (client_number(p, "restarts"))
+			printf(", restarted %llu times", (unsigned long long)client_number(p, "restarts"));
+		putchar('\n');
+		cpu_ns += client_number(p, "cpu-ns");
+	}
+	if (client_number(r, "uptime-ns"))
+		printf("  CPU time  %s, %.1f %% of one CPU since the start\n", format_duration(cpu_ns, a),
+			100.0 * (double)cpu_ns / (double)client_number(r, "uptime-ns"));
+}
+
+static void print(const json_t *r, bool colour, bool verbose)
+{
+	const json_t *balloon = json_object_get(r, "balloon-counters");
+	json_t *d;
+	char a[32];
 	size_t i;
 
 	printf("%s%s%s: %s, up %s", colour ? "\033[1m" : "", client_text(r, "name"),
@@ -67,8 +250,11 @@ static void print(const json_t *r, bool colour)
 		format_duration(client_number(r, "uptime-ns"), a));
 	if (client_number(r, "resets"))
 		printf(", reset %llu times", (unsigned long long)client_number(r, "resets"));
-	printf("\n  machine   %llu CPU%s, %s\n", (unsigned long long)client_number(r, "cpus"),
+	printf("\n  machine   %llu CPU%s, %s", (unsigned long long)client_number(r, "cpus"),
 		client_number(r, "cpus") == 1 ? "" : "s", format_size(client_number(r, "memory"), a));
+	if (client_number(balloon, "reported"))
+		printf("; in sum %s of free memory were given back", format_size(client_number(balloon, "reported"), a));
+	putchar('\n');
 	if (*client_text(r, "engine"))
 		printf("  engine    %s%s%s\n", client_text(r, "engine"),
 			*client_text(r, "engine-why") ? ": " : "", client_text(r, "engine-why"));
@@ -78,28 +264,13 @@ static void print(const json_t *r, bool colour)
 	if (*client_text(r, "initrd"))
 		printf("  initrd    %s\n", client_text(r, "initrd"));
 	printf("  append    %s\n", client_text(r, "append"));
-	printf("  serial    %s%s%s, %s out, %s in", client_text(serial, "mode"),
-		*client_text(serial, "path") ? ":" : "", client_text(serial, "path"),
-		format_size(client_number(serial, "output"), a),
-		format_size(client_number(serial, "input"), b));
-	if (client_number(serial, "dropped"))
-		printf(", %s DROPPED (the terminal did not take them)",
-			format_size(client_number(serial, "dropped"), a));
-	printf(", %llu attached\n", (unsigned long long)client_number(serial, "clients"));
-	json_array_foreach(list, i, p) {
-		printf("  %-9s %-11s pid %-7llu %9s resident, %s CPU, %llu thread%s\n",
-			i ? "" : "processes", client_text(p, "name"),
-			(unsigned long long)client_number(p, "pid"),
-			format_size(client_number(p, "rss"), a),
-			format_duration(client_number(p, "cpu-ns"), b),
-			(unsigned long long)client_number(p, "threads"),
-			client_number(p, "threads") == 1 ? "" : "s");
-		cpu_ns += client_number(p, "cpu-ns");
-	}
-	if (client_number(r, "uptime-ns"))
-		printf("  CPU time  %s, %.1f %% of one CPU since the start\n", format_duration(cpu_ns, a),
-			100.0 * (double)cpu_ns / (double)client_number(r, "uptime-ns"));
-	print_sandbox(r, colour);
+	json_array_foreach(json_object_get(r, "devices"), i, d)
+		print_device(d, colour, verbose);
+	print_console(json_object_get(r, "serial"), "serial");
+	json_array_foreach(json_object_get(r, "consoles"), i, d)
+		print_console(d, i ? "" : "console");
+	print_processes(r);
+	print_sandbox(r, colour, verbose);
 }
 
 static int show(void *arg, const char *name)
@@ -124,7 +295,7 @@ static int show(void *arg, const char *name)
 	} else {
 		if (cfg->shown)
 			putchar('\n');
-		print(r, isatty(1));
+		print(r, isatty(1), cfg->verbose);
 	}
 	cfg->shown++;
 	json_decref(r);
@@ -132,6 +303,7 @@ static int show(void *arg, const char *name)
 }
 
 static const struct opt opts[] = {
+	{"verbose", 'v', NULL, set_verbose, "all counters of devices and all stages of the sandbox"},
 	{"json", 0, NULL, set_json, "for programs: the answer of query-husk"},
 	CMD_OPT_HELP,
 	{.name = NULL},

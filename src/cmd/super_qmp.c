@@ -230,6 +230,12 @@ static void net_object(json_t *o, const struct dev *d)
 	json_object_set_new(o, "forwards", forwards);
 }
 
+/* Of husk-vmm's counters those that begin so, if its last answer is whole. */
+static json_t *vmm_stats(const struct super *s, const char *prefix)
+{
+	return stats_object(s->stats_text, s->stats_timer.deadline_ns ? 0 : s->stats_len, prefix);
+}
+
 static json_t *device_object(const struct super *s, const struct dev *d)
 {
 	json_t *o = json_pack("{s:s,s:s,s:i,s:i,s:i,s:s,s:s,s:i}", "name", d->name, "state", dev_state_name(d->state),
@@ -245,7 +251,7 @@ static json_t *device_object(const struct super *s, const struct dev *d)
 	json_object_set_new(o, "counters", d->stats ? stats_object(d->stats, d->stats_len, "") : json_object());
 	/* husk-vmm's side of it: "disk0.kicks 17" */
 	snprintf(prefix, sizeof prefix, "%s.", d->name);
-	json_object_set_new(o, "front", stats_object(s->stats_text, s->stats_timer.deadline_ns ? 0 : s->stats_len, prefix));
+	json_object_set_new(o, "front", vmm_stats(s, prefix));
 	return o;
 }
 
@@ -284,7 +290,7 @@ static json_t *status_object(struct super *s)
 	}
 	process(processes, "husk-guard", NULL, s->guard.pid, 0, NULL, false);
 	return json_pack("{s:s,s:s,s:s,s:i,s:s,s:s,s:s,s:o,s:b,s:i,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:b,s:b,s:I,s:i,"
-			 "s:{s:s,s:o,s:I,s:I,s:I,s:i}}",
+			 "s:o,s:{s:s,s:o,s:I,s:I,s:I,s:i}}",
 		"name", s->dir.name, "version", HUSK_VERSION, "status", state_name(s), "pid", (int)getpid(),
 		"engine", s->engine, "engine-why", s->engine_why, "boot", s->boot,
 		"sandbox", sandbox_list(&s->sandbox, s->sandbox_known), "sandbox-known", s->sandbox_known,
@@ -292,6 +298,7 @@ static json_t *status_object(struct super *s)
 		"initrd", any_string(or_empty(c->initrd)), "append", any_string(c->vmm.append), "processes", processes,
 		"devices", devices, "consoles", ports_list(s), "rng", !c->vmm.no_rng, "balloon", !c->vmm.no_balloon,
 		"uptime-ns", (json_int_t)(now_ns() - s->start_ns), "resets", (int)s->resets,
+		"balloon-counters", vmm_stats(s, "balloon_"),
 		"serial", "mode", serial_names[c->serial], "path", any_string(or_empty(c->serial_path)),
 		"output", (json_int_t)ss.output, "input", (json_int_t)ss.input, "dropped",
 		(json_int_t)ss.dropped, "clients", (int)ss.clients);
@@ -324,7 +331,7 @@ static json_t *query_husk(void *arg, json_t *args, struct err *e)
 	if (s->status_wanted)
 		return QMP_LATER;
 	s->status_waits = devs_ask(s->devs) ? 1 : 0;
-	if (s->devs->n && s->started && !super_ask(s))
+	if (s->started && !super_ask(s))
 		s->status_waits++;
 	if (!s->status_waits)
 		return status_object(s);
