@@ -3,6 +3,7 @@
 A Debian guest (tools/mkdebian) on husk, or with --vmm qemu on QEMU's TCG: to tell husk's bugs from the guest's. Either
 all of it, with systemd and ssh, or "lite": the same disk with a script for init that takes commands from the console.
 """
+import json
 import os
 import random
 import re
@@ -223,20 +224,14 @@ class Guest:
             if not self.m.pump(left):
                 select.select([], [], [], left)
 
-    def processes(self, program):
-        """Process ids of a program of this machine."""
-        found = []
-        for pid in self.box.processes():
-            try:
-                with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as f:
-                    if f.read().strip() == program:
-                        found.append(pid)
-            except OSError:
-                pass
-        return found
+    def devices(self, begin):
+        """What husk status tells of the devices whose names begin so."""
+        if self.m.p.poll() is not None:
+            raise Failure(f"husk ended with {self.m.p.returncode}")
+        return [d for d in json.loads(self.status("--json"))["devices"] if d["name"].startswith(begin)]
 
-    def status(self):
-        rc, out, err = self.box.husk("status", self.name)
+    def status(self, *more):
+        rc, out, err = self.box.husk("status", *more, self.name)
         if rc:
             raise Failure(f"husk status: exit code {rc}: {err}")
         return out
