@@ -79,9 +79,13 @@ struct virtio_pci {
 
 static void interrupt(struct virtio_pci *v, uint16_t vector, uint8_t isr)
 {
+	const bool msix = pci_msix_on(&v->f);
+
+	if (msix && vector == NO_VECTOR)
+		return;
 	v->interrupts++;
-	if (pci_msix_on(&v->f)) {
-		pci_msix_send(&v->f, vector); /* NO_VECTOR is out of range */
+	if (msix) {
+		pci_msix_send(&v->f, vector);
 		return;
 	}
 	v->isr |= isr;
