@@ -11,9 +11,6 @@
 #include "vhost/front.h"
 #include "vhost/proto.h"
 
-/* How long a back-end may take to answer, and to give back its rings: a disk may be slow */
-enum { FRONT_ANSWER_MS = 5000, FRONT_DRAIN_MS = 60000 };
-
 struct front_queue {
 	struct vhost_front *f;
 	int kick_fd;

@@ -370,6 +370,8 @@ int vhost_front_new(struct vhost_front **out, const struct vhost_front_config *c
 	int rc;
 
 	f->cfg = *c;
+	f->cfg.answer_ms = c->answer_ms ? c->answer_ms : 5000;
+	f->cfg.drain_ms = c->drain_ms ? c->drain_ms : 60000;
 	f->sock = c->sock;
 	f->new_sock = f->back_peer = f->bits_fd = f->inflight_fd = f->log_fd = -1;
 	f->back_watch.fd = f->wish_watch.fd = -1;

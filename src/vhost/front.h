@@ -33,6 +33,7 @@ struct vhost_front_config {
 	/* Shown to the guest when the back-end has no configuration (foreign network back-ends) */
 	const void *config;
 	uint32_t config_len;
+	int answer_ms, drain_ms; /* how long it may take to answer, to give back its rings; 0: 5 s, a minute */
 	bool translated; /* the engine translates code: say which pages the back-end wrote */
 	/* On the front-end's thread, no lock held */
 	void (*call)(void *arg, unsigned q);

@@ -47,7 +47,7 @@ static int wait_answer(struct vhost_front *f, uint32_t request, struct vhost_msg
 		if (p[0].revents)
 			break;
 	}
-	rc = vhost_recv(f->sock, r, FRONT_ANSWER_MS);
+	rc = vhost_recv(f->sock, r, f->cfg.answer_ms);
 	if (rc == 0)
 		return err_set(&f->why, EPIPE, "the process has ended");
 	if (rc < 0)
@@ -63,7 +63,7 @@ static int say(struct vhost_front *f, struct vhost_msg *m)
 	int rc;
 
 	m->h.flags = VHOST_VERSION | (m->h.flags & VHOST_NEED_REPLY);
-	rc = vhost_send(f->sock, m, FRONT_ANSWER_MS);
+	rc = vhost_send(f->sock, m, f->cfg.answer_ms);
 	return rc ? err_set(&f->why, -rc, "%s: %s", vhost_request_name(m->h.request),
 			    rc == -EPIPE || rc == -ECONNRESET ? "the process has ended" : strerror(-rc))
 		  : 0;
@@ -91,7 +91,7 @@ static int ask(struct vhost_front *f, struct vhost_msg *m, uint32_t size, int ms
 static int ask_u64(struct vhost_front *f, uint32_t request, uint64_t *v)
 {
 	struct vhost_msg m = {.h = {.request = request}};
-	int rc = ask(f, &m, sizeof m.p.u64, FRONT_ANSWER_MS);
+	int rc = ask(f, &m, sizeof m.p.u64, f->cfg.answer_ms);
 
 	if (rc)
 		return rc;
@@ -109,7 +109,7 @@ static int tell(struct vhost_front *f, struct vhost_msg *m)
 	if (!has(f, VHOST_P_REPLY_ACK))
 		return say(f, m);
 	m->h.flags = VHOST_NEED_REPLY;
-	rc = ask(f, m, sizeof m->p.u64, FRONT_DRAIN_MS);
+	rc = ask(f, m, sizeof m->p.u64, f->cfg.drain_ms);
 	if (rc)
 		return rc;
 	vhost_msg_close(m);
@@ -147,7 +147,7 @@ int front_config_get(struct vhost_front *f)
 
 	if (!len || f->config_mine)
 		return 0;
-	rc = ask(f, &m, head + len, FRONT_ANSWER_MS);
+	rc = ask(f, &m, head + len, f->cfg.answer_ms);
 	if (rc)
 		return rc;
 	vhost_msg_close(&m);
@@ -188,7 +188,12 @@ static int hello_protocol(struct vhost_front *f, bool first)
 		return err_set(&f->why, EPROTO, "it lacks protocol features that its predecessor had (0x%" PRIx64 ")",
 			f->protocol & ~p);
 	f->protocol = first ? p : f->protocol;
-	rc = tell_u64(f, VHOST_SET_PROTOCOL_FEATURES, f->protocol);
+	{
+		struct vhost_msg m = {.h = {.request = VHOST_SET_PROTOCOL_FEATURES, .size = sizeof m.p.u64},
+			.p.u64 = f->protocol};
+
+		rc = say(f, &m); /* answers are what this is about: none for itself */
+	}
 	if (!rc && has(f, VHOST_P_MQ))
 		rc = ask_u64(f, VHOST_GET_QUEUE_NUM, &n);
 	if (rc)
@@ -286,7 +291,7 @@ static int tell_inflight(struct vhost_front *f)
 	if (f->inflight_fd < 0) {
 		m.p.inflight.nqueues = f->nqueues;
 		m.p.inflight.queue_size = f->cfg.queue_size;
-		rc = ask(f, &m, sizeof m.p.inflight, FRONT_ANSWER_MS);
+		rc = ask(f, &m, sizeof m.p.inflight, f->cfg.answer_ms);
 		if (rc)
 			return rc;
 		if (m.nfds != 1) {
@@ -311,7 +316,7 @@ static int tell_log(struct vhost_front *f)
 
 	/* this one is always answered when LOG_SHMFD is in use; what with is not agreed upon */
 	if (!rc)
-		rc = wait_answer(f, VHOST_SET_LOG_BASE, &m, FRONT_ANSWER_MS);
+		rc = wait_answer(f, VHOST_SET_LOG_BASE, &m, f->cfg.answer_ms);
 	if (!rc)
 		vhost_msg_close(&m);
 	return rc;
@@ -372,7 +377,7 @@ int front_stop(struct vhost_front *f)
 
 		if (!f->q[i].ring.enabled)
 			continue;
-		rc = ask(f, &m, sizeof m.p.state, FRONT_DRAIN_MS);
+		rc = ask(f, &m, sizeof m.p.state, f->cfg.drain_ms);
 		if (!rc)
 			vhost_msg_close(&m);
 	}
@@ -397,7 +402,7 @@ int front_back_message(struct vhost_front *f)
 {
 	struct vhost_msg m;
 	uint64_t answer = 0;
-	int rc = vhost_recv(f->back_watch.fd, &m, FRONT_ANSWER_MS);
+	int rc = vhost_recv(f->back_watch.fd, &m, f->cfg.answer_ms);
 
 	if (rc <= 0)
 		return err_set(&f->why, rc ? -rc : EPIPE, "its channel: %s", rc ? strerror(-rc) : "ended");
@@ -422,7 +427,7 @@ int front_back_message(struct vhost_front *f)
 	if (!(m.h.flags & VHOST_NEED_REPLY))
 		return 0;
 	m = (struct vhost_msg){.h = {m.h.request, VHOST_VERSION | VHOST_REPLY, sizeof m.p.u64}, .p.u64 = answer};
-	rc = vhost_send(f->back_watch.fd, &m, FRONT_ANSWER_MS);
+	rc = vhost_send(f->back_watch.fd, &m, f->cfg.answer_ms);
 	return rc ? err_set(&f->why, -rc, "its channel: %s", strerror(-rc)) : 0;
 }
 
