@@ -274,6 +274,14 @@ void child_close(struct child *c)
 	}
 }
 
+void child_sandbox_init(struct sandbox_report *r)
+{
+	for (unsigned i = 0; i < SANDBOX_NSTAGES; i++) {
+		r->stage[i].code = ENODATA;
+		strcpy(r->stage[i].text, "the process did not tell");
+	}
+}
+
 const char *child_status_text(int status, char buf[80])
 {
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)

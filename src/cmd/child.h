@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "sandbox/sandbox.h"
 #include "vm/control.h"
 
 struct child {
@@ -58,6 +59,8 @@ int child_recv(struct child *c, struct vmm_msg *m, char text[VMM_TEXT_MAX + 1]);
 int child_reap(struct child *c);
 void child_close(struct child *c); /* kills it if it is still there; harmless on CHILD_INIT */
 
+/* Before its report is read: a stage that it will not speak of is not in force. */
+void child_sandbox_init(struct sandbox_report *r);
 /* How it ended, for people: "died by signal 9 (Killed)", "ended with code 1" */
 const char *child_status_text(int status, char buf[80]);
 /* Its words go to terminals: what is not printable ASCII becomes '?'; lines: line feeds and tabs are left. */

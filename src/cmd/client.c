@@ -102,11 +102,10 @@ void client_close(struct client *c)
 	*c = (struct client){.fd = -1};
 }
 
-int client_command(struct client *c, const char *name, json_t **result, struct err *e)
+static int ask(struct client *c, const char *text, json_t **result, struct err *e)
 {
 	uint64_t deadline = now_ns() + ANSWER_NS;
-	char text[128];
-	int n = snprintf(text, sizeof text, "{\"execute\": \"%s\"}\r\n", name);
+	ssize_t n = (ssize_t)strlen(text);
 
 	if (send(c->fd, text, (size_t)n, MSG_NOSIGNAL) != n)
 		return err_set(e, errno == EPIPE ? EPIPE : EIO, "it has ended");
@@ -127,6 +126,19 @@ int client_command(struct client *c, const char *name, json_t **result, struct e
 		if (err)
 			return -EIO;
 	}
+}
+
+int client_command(struct client *c, const char *name, json_t **result, struct err *e)
+{
+	char text[128];
+
+	snprintf(text, sizeof text, "{\"execute\": \"%s\"}\r\n", name);
+	return ask(c, text, result, e);
+}
+
+int client_look(struct client *c, json_t **result, struct err *e)
+{
+	return ask(c, "{\"execute\": \"query-husk\", \"arguments\": {\"counters\": false}}\r\n", result, e);
 }
 
 int client_wait_end(struct client *c, uint64_t deadline_ns)

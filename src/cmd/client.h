@@ -22,6 +22,8 @@ void client_close(struct client *c); /* harmless on a zeroed one with fd -1, and
 
 /* Runs one command and sets result (a new reference; result may be NULL). Events are skipped. */
 int client_command(struct client *c, const char *name, json_t **result, struct err *e);
+/* query-husk without the counters of other processes, which would have to be asked first */
+int client_look(struct client *c, json_t **result, struct err *e);
 /* Reads and drops what comes until the VM has ended (0) or the deadline (CLOCK_MONOTONIC) passed. */
 int client_wait_end(struct client *c, uint64_t deadline_ns);
 

@@ -43,7 +43,7 @@ static int show(void *arg, const char *name)
 	if (l->n == 0)
 		row(l, "NAME", "PID", "STATE", "ENGINE", "CPUS", "MEMORY", "UP");
 	/* it may end between being found and being asked, or just have begun */
-	if (client_open(&c, name, &e) || client_command(&c, "query-husk", &r, &e)) {
+	if (client_open(&c, name, &e) || client_look(&c, &r, &e)) {
 		row(l, name, "-", e.code == 2 ? "starting" : "silent", "-", "-", "-", "-");
 		client_close(&c);
 		return 0;

@@ -91,7 +91,7 @@ static int take(struct look *l, const struct stats_config *cfg, struct err *e)
 	l->answer = NULL;
 	rc = client_open(&c, cfg->name, e);
 	if (!rc)
-		rc = client_command(&c, "query-husk", &about, e);
+		rc = client_look(&c, &about, e);
 	if (!rc)
 		rc = client_command(&c, "x-stats", &l->answer, e);
 	l->when_ns = now_ns();

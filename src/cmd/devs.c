@@ -211,6 +211,7 @@ static void ready_text(struct dev *d, char *text)
 	char *save = NULL;
 
 	child_clean(text, true);
+	child_sandbox_init(&d->sandbox);
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		char *eq = strchr(line, '=');
 

@@ -240,6 +240,7 @@ static void ready_text(struct super *s, char *text)
 	char *save = NULL;
 
 	child_clean(text, true);
+	child_sandbox_init(&s->sandbox);
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		char *eq = strchr(line, '=');
 

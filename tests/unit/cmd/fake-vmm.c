@@ -13,7 +13,9 @@
  *   crash         SIGSEGV     sys   SIGSYS        exit:N      end without a word
  *   garbage       a datagram that is none         sleep:MS    do nothing
  *   stats:KIND    how questions for the counters are answered from now on, see stats()
- *   log:TEXT      a line on standard error
+ *   log:TEXT      a line on standard error        args   write the words behind --vhost and --console
+ *   device:N,S    VMM_DEVICE: device N is in state S
+ *   port:TEXT     write TEXT and a line feed to the first console port; what comes from there is echoed with "<port>"
  * Without a last word it waits for messages for ever.
  */
 #undef NDEBUG
@@ -31,9 +33,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fdpass.h"
 #include "vm/control.h"
 
-static int control = -1, serial = -1;
+static int control = -1, serial = -1, port = -1;
+static char devices[4096];
 static bool pressed, answered, deaf;
 static const char *stats_kind = "";
 static char line[4096];
@@ -107,10 +111,15 @@ static void stats(uint32_t id)
 static void handle(void)
 {
 	struct vmm_msg m;
-	ssize_t n = recv(control, &m, sizeof m, 0);
+	unsigned nfds = 1;
+	int fd = -1;
+	char text[80];
+	ssize_t n = fd_recv(control, &m, sizeof m, &fd, &nfds);
 
 	if (n <= 0)
 		_exit(7); /* the supervisor is gone */
+	if (nfds)
+		close(fd);
 	if (deaf)
 		return;
 	switch (m.type) {
@@ -126,6 +135,14 @@ static void handle(void)
 	case VMM_SERIAL_BREAK:
 		put("<break>\n", 8);
 		break;
+	case VMM_NEW_DEVICE:
+	case VMM_GIVE_UP:
+		snprintf(text, sizeof text, "<%s %u%s>\n", m.type == VMM_GIVE_UP ? "give up" : "new", m.arg,
+			nfds == (m.type == VMM_NEW_DEVICE) ? "" : " and a wrong number of descriptors");
+		put(text, strlen(text));
+		if (m.type == VMM_NEW_DEVICE)
+			tell(VMM_DEVICE, m.arg, 1, "");
+		break;
 	case VMM_DO_RESET:
 		put("<reset>\n", 8);
 		answered = true;
@@ -136,10 +153,18 @@ static void handle(void)
 /* Serves both lines until a deadline (-1: none); true when a whole line was typed. */
 static bool serve(int ms)
 {
-	struct pollfd p[2] = {{.fd = control, .events = POLLIN}, {.fd = serial, .events = POLLIN}};
+	struct pollfd p[3] = {{.fd = control, .events = POLLIN}, {.fd = serial, .events = POLLIN}, {.fd = port, .events = POLLIN}};
 
-	if (poll(p, 2, ms) <= 0)
+	if (poll(p, 3, ms) <= 0)
 		return false;
+	if (p[2].revents) {
+		char buf[100] = "<port> ";
+		ssize_t n = read(port, buf + 7, sizeof buf - 7);
+
+		if (n <= 0)
+			_exit(6);
+		put(buf, (size_t)n + 7);
+	}
 	if (p[0].revents)
 		handle();
 	if (p[1].revents) {
@@ -173,6 +198,12 @@ static void play(char *word)
 		put("\n", 1);
 	} else if (!strcmp(word, "log")) {
 		fprintf(stderr, "husk-vmm: info: %s\n", value);
+	} else if (!strcmp(word, "args")) {
+		put(devices, strlen(devices));
+	} else if (!strcmp(word, "device")) {
+		tell(VMM_DEVICE, (uint32_t)atoi(value), (uint32_t)atoi(strchr(value, ',') + 1), "it talks nonsense");
+	} else if (!strcmp(word, "port")) {
+		assert(write(port, value, strlen(value)) > 0 && write(port, "\n", 1) == 1);
 	} else if (!strcmp(word, "fill")) {
 		for (long i = 0, n = atol(value); i < n; i += 64) {
 			char row[80];
@@ -249,8 +280,15 @@ int main(int argc, char **argv)
 			snprintf(script, sizeof script, "%s", argv[++i]);
 		else if (!strcmp(argv[i], "--kernel-fd"))
 			kernel = read(atoi(argv[++i]), line, 1) == 1;
-		else if (!strcmp(argv[i], "--vhost") || !strcmp(argv[i], "--console"))
+		else if (!strcmp(argv[i], "--vhost") || !strcmp(argv[i], "--console")) {
+			size_t n = strlen(devices);
+
+			if (argv[i][2] == 'c' && port < 0)
+				port = atoi(strstr(argv[i + 1], ",fd=") + 4);
+			snprintf(devices + n, sizeof devices - n, "%s %s\n", argv[i], argv[i + 1]);
 			allowed++;
+			i++;
+		}
 	}
 	assert(control > 2 && serial > 2 && kernel);
 	/* no descriptor but ours came along */
