@@ -259,12 +259,67 @@ static void io_uring(struct doctor *d)
 
 	if (fd >= 0) {
 		close((int)fd);
-		line(d, "io_uring", OK, NULL, "works; for disks");
+		line(d, "io_uring", OK, NULL, "works: disks use it");
 		return;
 	}
 	line(d, "io_uring", WEAK, errno == EPERM ? "sysctl kernel.io_uring_disabled=0, or a container profile "
-		"that allows it; threads do without" : "Linux 5.1 or later; threads do without", "%s",
-		strerror(errno));
+		"that allows it" : "Linux 5.1 or later", "%s: disks use threads, which costs more CPU", strerror(errno));
+}
+
+/* --- devices ----------------------------------------------------------------------------------- */
+
+/* A device process is there, and its libraries are: --help is the least that it can do. */
+static void device_program(struct doctor *d, const char *program, const char *what, const char *remedy)
+{
+	char path[4096];
+	struct err e;
+	int status = 0;
+	pid_t pid;
+
+	if (child_find(program, path, &e)) {
+		line(d, program, WEAK, remedy, "%s; there are no %s", e.text, what);
+		return;
+	}
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		int null = open("/dev/null", O_RDWR);
+
+		dup2(null, 1);
+		dup2(null, 2);
+		execl(path, program, "--help", (char *)NULL);
+		_exit(127);
+	}
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (pid > 0 && WIFEXITED(status) && !WEXITSTATUS(status))
+		line(d, program, OK, NULL, "starts; for %s", what);
+	else
+		line(d, program, WEAK, remedy, "does not start (status 0x%x); there are no %s", (unsigned)status, what);
+}
+
+static void tun(struct doctor *d)
+{
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+	if (fd >= 0) {
+		close(fd);
+		line(d, "/dev/net/tun", OK, NULL, "opens; --net tap:NAME takes an interface that this user owns, or any with "
+			"CAP_NET_ADMIN");
+		return;
+	}
+	line(d, "/dev/net/tun", WEAK, errno == ENOENT ? "modprobe tun; in a container, --device /dev/net/tun"
+						      : "a group that may open it",
+		"%s: --net tap:NAME does not work, --net user does without", strerror(errno));
+}
+
+static void devices(struct doctor *d)
+{
+	printf("\nDevices\n");
+	device_program(d, "husk-blk", "disks", "build it with 'make'");
+	device_program(d, "husk-net", "network cards", "apt-get install libslirp0, which it is linked with");
+	io_uring(d);
+	tun(d);
 }
 
 static const struct opt opts[] = {CMD_OPT_HELP, {.name = NULL}};
@@ -288,7 +343,7 @@ static int run(int argc, char **argv)
 	printf("\nHost\n");
 	limits(&d);
 	memory(&d);
-	io_uring(&d);
+	devices(&d);
 	printf("\n%s\n", d.all_well ? "husk can run here." : "husk cannot run here until what is missing "
 							   "is put right.");
 	return d.all_well ? CMD_OK : CMD_FAILED;

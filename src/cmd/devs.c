@@ -571,6 +571,21 @@ void devs_explain(const struct devs *all, char *text, size_t len)
 	}
 }
 
+/* Its last words. The option comes in front of them, so a path in there is one too many. */
+static int own_words(const struct dev *d, struct err *e)
+{
+	char link[40], path[sizeof d->why];
+	ssize_t n = -1;
+
+	if (d->image >= 0) {
+		snprintf(link, sizeof link, "/proc/self/fd/%d", d->image);
+		n = readlink(link, path, sizeof path);
+	}
+	if (n > 0 && !strncmp(d->why, path, (size_t)n) && !strncmp(d->why + n, " is ", 4))
+		return err_set(e, EINVAL, "it%s", d->why + n);
+	return err_set(e, EINVAL, "%s", d->why);
+}
+
 /* Waits for READY, VMM_ERROR, or its end. */
 static int await(struct dev *d, uint64_t deadline, struct err *e)
 {
@@ -587,7 +602,7 @@ static int await(struct dev *d, uint64_t deadline, struct err *e)
 		if (control_read(d) || d->ready_ns)
 			continue;
 		if (d->why[0])
-			return err_set(e, EINVAL, "%s", d->why);
+			return own_words(d, e);
 		/* no word: what it logged goes to the user. A process that has ended already is not hurt by the signal. */
 		for (int i = 0; i < 100 && log_read(d); i++)
 			;
