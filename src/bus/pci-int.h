@@ -49,8 +49,7 @@ struct pci {
 	uint64_t next32, next64; /* where the next BAR may be placed */
 	unsigned intx[PCI_INTX_LINES]; /* how many functions pull it */
 	uint32_t address; /* register 0xcf8 */
-	/* all functions; a machine has some 200 at most */
-	struct pci_func **placed;
+	struct pci_func *placed[(PCI_SLOTS + PCI_PORTS) * PCI_FUNCTIONS]; /* all that are somewhere */
 	unsigned nplaced;
 };
 

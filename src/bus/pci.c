@@ -343,17 +343,11 @@ void pci_express(struct pci_func *f)
 }
 
 /* f is one of the bus' functions from now on. */
-static int settle(struct pci *p, struct pci_func *f, unsigned devfn)
+static void settle(struct pci *p, struct pci_func *f, unsigned devfn)
 {
-	struct pci_func **more = realloc(p->placed, (p->nplaced + 1) * sizeof *more);
-
-	if (!more)
-		return -ENOMEM;
-	p->placed = more;
-	more[p->nplaced++] = f;
+	p->placed[p->nplaced++] = f;
 	f->pci = p;
 	f->devfn = (uint8_t)devfn;
-	return 0;
 }
 
 /* Function 0 says whether to look for others (PCI Local Bus 3.0, 6.2.1). */
@@ -383,10 +377,9 @@ int pci_add(struct pci *p, int slot, unsigned fn, struct pci_func *f, struct err
 	if (p->func[slot][fn])
 		return err_set(e, EEXIST, "PCI function %d.%u is taken", slot, fn);
 	rc = place_bars(p, f, e);
-	if (!rc && settle(p, f, (unsigned)slot << 3 | fn))
-		rc = err_set(e, ENOMEM, "out of memory for PCI functions");
 	if (rc)
 		return rc;
+	settle(p, f, (unsigned)slot << 3 | fn);
 	if (f->express && !(f->config[PCI_HEADER_TYPE] & 0x7f))
 		pci_express_type(f, EXP_INTEGRATED);
 	memcpy(f->power_on, f->config, sizeof f->config);
@@ -406,8 +399,7 @@ int pci_port_plug(struct pci *p, unsigned port, unsigned fn, struct pci_func *f,
 		return err_set(e, EINVAL, "no PCI function %u behind root port %u", fn, port);
 	if (at->child[fn])
 		return err_set(e, EEXIST, "the slot of PCI root port %u is taken", port);
-	if (settle(p, f, fn))
-		return err_set(e, ENOMEM, "out of memory for PCI functions");
+	settle(p, f, fn);
 	f->port = &at->f;
 	if (f->express)
 		pci_express_type(f, EXP_ENDPOINT);
@@ -478,6 +470,5 @@ void pci_free(struct pci *p)
 		return;
 	for (unsigned i = 0; i < p->nports; i++)
 		free(p->port[i]);
-	free(p->placed);
 	free(p);
 }
