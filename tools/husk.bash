@@ -39,6 +39,34 @@ _husk() {
 		words='stdio none unix: file:'
 		compopt -o nospace
 		;;
+	--disk | -D)
+		# behind the name of the file, its options
+		if [[ $cur == *,* ]]; then
+			local -a keys=(ro snapshot=on cache=writeback cache=writethrough cache=direct cache=unsafe serial= queues=
+				queue-size= seg-max= size-max= aio=auto aio=io_uring aio=threads discard=off format=raw)
+			compopt -o nospace
+			mapfile -t COMPREPLY < <(compgen -P "${cur%,*}," -W "${keys[*]}" -- "${cur##*,}")
+			return
+		fi
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		compopt -o filenames
+		return
+		;;
+	--net | -N)
+		if [[ $cur == *,* ]]; then
+			local -a keys=(forward= mac= mtu= host-loopback=on restrict=on hostname=)
+			compopt -o nospace
+			mapfile -t COMPREPLY < <(compgen -P "${cur%,*}," -W "${keys[*]}" -- "${cur##*,}")
+			return
+		fi
+		words='user tap: tap-fd: socket: none'
+		compopt -o nospace
+		;;
+	--console)
+		words='unix: file:'
+		compopt -o nospace
+		;;
+	--root-ports) words='0 1 2 4 8' ;;
 	--memory | -m) words='128M 256M 512M 1G 2G 4G' ;;
 	--cpus | -c) words='1 2 4 8' ;;
 	--timeout | -t) words='10s 30s 1m 5m' ;;
@@ -47,10 +75,10 @@ _husk() {
 	*)
 		case $command in
 		run)
-			words='--kernel --initrd --append --memory --cpus --engine --cpu --serial --name --no-reboot
-				--testdev --debug --help'
+			words='--kernel --initrd --append --disk --net --memory --cpus --engine --cpu --serial --console --name
+				--no-rng --no-balloon --root-ports --no-reboot --testdev --debug --help'
 			;;
-		status) words="$(_husk_names) --json --help" ;;
+		status) words="$(_husk_names) --verbose --json --help" ;;
 		stats) words="$(_husk_names) --json --watch --help" ;;
 		stop) words="$(_husk_names) --timeout --force --help" ;;
 		list | doctor) words='--help' ;;
