@@ -4,7 +4,7 @@ BUILD   ?= build/rel
 PREFIX  ?= /usr/local
 GUEST    = build/guest
 
-.PHONY: help deps build guest run check bench install clean
+.PHONY: help deps build guest run check bench bench-io install clean
 
 help:
 	@echo 'make run      build, and boot the default guest on this terminal (Ctrl-] is the escape key)'
@@ -13,6 +13,7 @@ help:
 	@echo 'make guest    the default guest: $(GUEST)/vmlinuz and initrd.img'
 	@echo 'make deps     install the Debian packages that are missing, for run and check'
 	@echo 'make bench    CPU seconds of boot and 35 workloads: native, husk, QEMU TCG (ARGS=-q: a minute)'
+	@echo 'make bench-io disk and network in a Debian guest: husk, QEMU TCG (ARGS="-n 5": long form)'
 	@echo 'make install  to PREFIX=$(PREFIX) (and DESTDIR)'
 	@echo 'make clean    remove build/; the downloaded kernels in .cache stay'
 
@@ -42,6 +43,13 @@ bench: build
 	@tools/deps check
 	@tools/fetch-kernels cloud
 	@HUSK=$${HUSK:-$(CURDIR)/$(BUILD)/src/cmd/husk} bench/cpu $(ARGS)
+
+bench-io: build
+	@tools/deps check
+	@tools/fetch-kernels cloud
+	@tools/mkdebian
+	@HUSK=$${HUSK:-$(CURDIR)/$(BUILD)/src/cmd/husk} HUSK_DEBIAN_TOOL=$(CURDIR)/$(BUILD)/tests/peer/debian/debian-tool \
+		bench/guest-io $(ARGS)
 
 install: build guest
 	meson configure $(BUILD) --prefix=$(PREFIX)
