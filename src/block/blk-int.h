@@ -23,6 +23,7 @@ struct blk {
 	enum blk_aio aio;
 	unsigned threads;
 	bool read_only, discard, fail, block_device;
+	bool page_cache; /* a file, and not direct */
 	/* any thread */
 	bool no_punch, no_zero, no_discard; /* the file system or device cannot */
 	bool sync_failed;                   /* something that was acknowledged is lost: flushes fail from now on */

@@ -174,6 +174,7 @@ int blk_open(struct blk **out, const struct blk_config *c, struct err *e)
 		rc = rc ? rc : lock_file(b->fd, b->name, !b->read_only && !snapshot, c->restart, e);
 		if (!rc && b->cache == BLK_DIRECT)
 			rc = open_direct(b, c, e);
+		b->page_cache = b->cache != BLK_DIRECT && !b->block_device;
 		if (!rc && snapshot) {
 			rc = overlay_open(&b->overlay, b->fd, c->overlay_fd, c->bitmap_fd, b->size, e);
 			rc = rc ? rc : lock_file(overlay_fd(b->overlay), "the overlay", true, c->restart, e);

@@ -35,6 +35,7 @@
 #include "base/util.h"
 #include "block/blk-int.h"
 
+enum { LARGE_READ = 128 << 10, SLOW_NS = 100 * 1000 * 1000 };
 enum { FILE_IMAGE, FILE_WAKE, FILE_KICK, NFILES };
 /* user_data below any pointer; requests have their address there */
 enum { TAG_WAKE = 1, TAG_KICK, TAG_CANCEL, TAG_LAST };
@@ -42,7 +43,9 @@ enum { TAG_WAKE = 1, TAG_KICK, TAG_CANCEL, TAG_LAST };
 struct uring_lane {
 	struct blk_lane l;
 	struct io_uring ring;
-	bool ring_made, kick_armed, wake_armed, cancelling;
+	bool ring_made, kick_armed, wake_armed, cancelling, other;
+	unsigned in_flight;  /* requests in the ring */
+	uint64_t slow_until; /* buffered writes go by the ring until then */
 };
 
 /* Debian 12's liburing declares functions for these, and does not have them. */
@@ -85,6 +88,28 @@ static void sync_after(struct uring_lane *u, struct blk_req *r)
 	r->syncing = true;
 	io_uring_prep_fsync(s, FILE_IMAGE, IORING_FSYNC_DATASYNC);
 	sqe_file(s, FILE_IMAGE, (uintptr_t)r);
+	u->in_flight++;
+}
+
+/*
+ * A write into the page cache is a copy, and done at once is much cheaper than by the ring, which for most file systems
+ * hands it to a thread of the kernel's. Unless the cache is full: then the writer is made to wait, and with it all
+ * requests of this lane. So when one took long, the ring has those that follow, for a while.
+ */
+static bool write_now(struct uring_lane *u, const struct blk_req *r)
+{
+	uint64_t begin = now_ns(), took;
+	ssize_t n;
+
+	if (begin < u->slow_until)
+		return false;
+	n = pwritev2(u->l.blk->fd, r->iov, r->niov, (off_t)r->off, 0);
+	took = now_ns() - begin;
+	/* a millisecond for the file system, and 256 MB/s */
+	if (took > 1000 * 1000 + 4 * r->len)
+		u->slow_until = begin + took + SLOW_NS;
+	/* not all of it: once more by the ring, for the answer */
+	return n == (ssize_t)r->len;
 }
 
 static void uring_submit(struct blk_lane *l, struct blk_req *r)
@@ -101,6 +126,10 @@ static void uring_submit(struct blk_lane *l, struct blk_req *r)
 	case BLK_WRITE:
 		if (unlikely(sync_wants_bounce(l->blk, r)))
 			break;
+		if (l->blk->page_cache && r->op == BLK_WRITE && !r->durable && write_now(u, r)) {
+			lane_done(l, r, 0);
+			return;
+		}
 		s = get_sqe(u);
 		/* lengths of a READ have 32 bits, and the kernel's limit is below 2 GiB */
 		if (r->niov == 1 && r->len < 1u << 30)
@@ -112,6 +141,15 @@ static void uring_submit(struct blk_lane *l, struct blk_req *r)
 		if (r->op == BLK_WRITE && r->durable)
 			s->rw_flags = RWF_DSYNC;
 		sqe_file(s, FILE_IMAGE, (uintptr_t)r);
+		/*
+		 * Reads from the page cache are copies as well. While there are several large ones, every other is made by a
+		 * thread of the kernel's: all of them would cost half as much again of CPU time, for little.
+		 */
+		if (l->blk->page_cache && r->op == BLK_READ && r->len >= LARGE_READ && u->in_flight) {
+			u->other = !u->other;
+			s->flags |= u->other ? IOSQE_ASYNC : 0;
+		}
+		u->in_flight++;
 		return;
 	case BLK_DISCARD:
 	case BLK_ZERO:
@@ -121,6 +159,7 @@ static void uring_submit(struct blk_lane *l, struct blk_req *r)
 		s = get_sqe(u);
 		io_uring_prep_fallocate(s, FILE_IMAGE, mode, (off_t)r->off, (off_t)r->len);
 		sqe_file(s, FILE_IMAGE, (uintptr_t)r);
+		u->in_flight++;
 		return;
 	}
 	lane_done(l, r, sync_request(l->blk, r, l->bounce));
@@ -165,6 +204,7 @@ static void reap(struct uring_lane *u)
 
 		n++;
 		if (likely(data >= TAG_LAST)) {
+			u->in_flight--;
 			completed(u, (struct blk_req *)(uintptr_t)data, c->res);
 		} else if (data == TAG_CANCEL) {
 			u->cancelling = false;
@@ -273,7 +313,7 @@ static int restrict_ring(struct uring_lane *u)
 	static const uint8_t ops[] = {IORING_OP_READ, IORING_OP_WRITE, IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC,
 		IORING_OP_FALLOCATE, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL};
 	static const uint8_t registers[] = {IORING_REGISTER_FILES_UPDATE, IORING_REGISTER_RING_FDS};
-	struct io_uring_restriction r[ARRAY_LEN(ops) + ARRAY_LEN(registers) + 1] = {0};
+	struct io_uring_restriction r[ARRAY_LEN(ops) + ARRAY_LEN(registers) + 2] = {0};
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < ARRAY_LEN(ops); i++)
@@ -281,9 +321,11 @@ static int restrict_ring(struct uring_lane *u)
 	for (unsigned i = 0; i < ARRAY_LEN(registers); i++)
 		r[n++] = (struct io_uring_restriction){.opcode = IORING_RESTRICTION_REGISTER_OP,
 			.register_op = registers[i]};
-	/* required, and allowed by that: no linking, no draining, no buffers picked by the kernel */
+	/* no linking, no draining, no buffers picked by the kernel */
 	r[n++] = (struct io_uring_restriction){.opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED,
 		.sqe_flags = IOSQE_FIXED_FILE};
+	r[n++] = (struct io_uring_restriction){.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
+		.sqe_flags = IOSQE_FIXED_FILE | IOSQE_ASYNC};
 	return ring_register(&u->ring, IORING_REGISTER_RESTRICTIONS, r, n);
 }
 

@@ -46,6 +46,7 @@ enum { SECTOR = 512, HEADER = 16, RANGE = 16, SERIAL = 20 };
  * Discards are cheap; zeroes may have to be written, and a guest waits for the whole of a request. A request's ranges
  * are done one after the other.
  */
+enum { NOTIFY = 8 };
 enum { RANGES = 16, DISCARD_SECTORS = (1 << 30) / SECTOR, ZERO_SECTORS = (32 << 20) / SECTOR };
 
 /* 5.2.4 */
@@ -316,6 +317,11 @@ static bool turn(void *arg)
 		q->nspare--;
 		n++;
 		request(v);
+		/* done at once: no need to wait for the last of many */
+		if (q->ndone == NOTIFY) {
+			q->ndone = 0;
+			virtq_notify(q->vq);
+		}
 	}
 	if (unlikely(rc < 0) && !q->said_broken) {
 		q->said_broken = true;

@@ -70,7 +70,7 @@ static void look(const struct io_uring *ring)
 	for (unsigned i = sq->sqe_head; i != sq->sqe_tail; i++) {
 		const struct io_uring_sqe *s = &sq->sqes[i & *sq->kring_mask];
 
-		assert(s->flags == IOSQE_FIXED_FILE);
+		assert((s->flags & ~IOSQE_ASYNC) == IOSQE_FIXED_FILE);
 		if (s->opcode == IORING_OP_FSYNC)
 			seen.syncs++;
 		if (s->opcode == IORING_OP_WRITE || s->opcode == IORING_OP_WRITEV) {
