@@ -380,6 +380,8 @@ int pci_add(struct pci *p, int slot, unsigned fn, struct pci_func *f, struct err
 	if (rc)
 		return rc;
 	settle(p, f, (unsigned)slot << 3 | fn);
+	if (f->config[PCI_INT_PIN])
+		f->config[PCI_INT_LINE] = 0xff; /* the _PRT knows; no line of the old controllers (6.2.4) */
 	if (f->express && !(f->config[PCI_HEADER_TYPE] & 0x7f))
 		pci_express_type(f, EXP_INTEGRATED);
 	memcpy(f->power_on, f->config, sizeof f->config);

@@ -166,7 +166,7 @@ static void bars(void)
 	/* placed and decoded, as by a BIOS */
 	assert(rd(cfg(&a.f, BAR0), 4) == MEM32 && rd(cfg(&a.f, BAR0 + 8), 8) == (MEM64 | 0xc));
 	assert(rd(cfg(&b.f, BAR0), 4) == MEM32 + 0x1000 && rd(cfg(&b.f, BAR0 + 8), 8) == ((MEM64 + 0x4000) | 0xc));
-	assert(rd(cfg(&a.f, COMMAND), 2) == 2);
+	assert(rd(cfg(&a.f, COMMAND), 2) == 2 && rd(cfg(&a.f, 0x3c), 2) == 0x1ff);
 	assert(rd(MEM32 + 8, 4) == 0x108 && rd(MEM32 + 0x1008, 4) == 0x208 && rd(MEM64 + 0x3ff8, 8) == 0x13ff8);
 	wr(MEM64 + 0x4010, 0, 4);
 	assert(b.last_off == 0x10);
