@@ -319,11 +319,16 @@ void vhost_back_failed_locked(struct vhost_server *s, int code, const char *what
 static void fail_ready(struct watch *w, uint32_t events)
 {
 	struct vhost_server *s = CONTAINER_OF(w, struct vhost_server, fail);
-	struct err why = s->why;
+	struct err why;
+	bool failed;
 	uint64_t n;
 
 	(void)events;
-	if (s->sock.fd >= 0 && s->failed)
+	pthread_mutex_lock(&s->back_lock);
+	failed = s->failed;
+	why = s->why;
+	pthread_mutex_unlock(&s->back_lock);
+	if (s->sock.fd >= 0 && failed)
 		hang_up(s, &why);
 	else if (read(w->fd, &n, sizeof n) < 0)
 		return;
