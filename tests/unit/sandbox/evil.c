@@ -228,7 +228,7 @@ static void start_program(int control, int line)
 	static char env[NSTRINGS][256], *envp[NSTRINGS + 1];
 	static const char *const blk[] = {"husk-blk", "--control-fd", "10", "--socket-fd", "11", "--file-fd", "12", NULL};
 	static const char *const net[] = {"husk-net", "--control-fd", "10", "--socket-fd", "11", "--mac",
-		"52:54:00:12:34:56", "--user", NULL};
+		"52:54:00:12:34:56", "--user", "--dns", "192.0.2.1", NULL};
 	static const char *const vmm[] = {"husk-vmm", "--control-fd", "10", "--serial-fd", "11", "--kernel-fd", "12",
 		"--engine", "bt", "--memory", "16777216", NULL};
 	const char *const *argv = which == BLK ? blk : which == NET ? net : vmm;
@@ -285,7 +285,8 @@ static void stop(void)
 	int status;
 
 	for (unsigned i = 0; i < 1000; i++) {
-		assert(!kill(v.pid, SIGSTOP) && waitpid(v.pid, &status, __WALL) == v.pid);
+		/* to that thread: it is the one that is traced */
+		assert(!syscall(SYS_tgkill, v.pid, v.pid, SIGSTOP) && waitpid(v.pid, &status, __WALL) == v.pid);
 		assert(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP && !ptrace(PTRACE_GETREGS, v.pid, 0, &v.regs));
 		if (v.regs.orig_rax == SYS_epoll_wait && v.regs.rax == (unsigned long)-EINTR) {
 			v.call = v.regs.rip - 2;
