@@ -23,6 +23,7 @@ enum packet_kind {
 struct packet {
 	unsigned version;  /* of IP: 4 or 6 */
 	uint8_t proto;     /* IPPROTO_TCP or IPPROTO_UDP: with a whole header; 0 for a fragment, else as the header says */
+	bool fragment;     /* IPv4 */
 	bool syn;          /* TCP */
 	size_t l4;         /* offsets in the frame: where proto's header is, */
 	size_t payload;    /* what follows it (l4, if proto is none of the two), at most PACKET_HEADERS, */

@@ -50,8 +50,9 @@ enum packet_kind packet_parse(struct packet *p, const uint8_t *frame, size_t len
 		total = packet_be16(ip + 2);
 		if (header < IP4_HEADER || header > total || total > len - NET_ETH)
 			return PACKET_BAD;
-		/* offset or more to come */
-		p->proto = packet_be16(ip + 6) & 0x3fff ? 0 : ip[9];
+		/* offset, more to come, or the bit that is none (libslirp takes that for a fragment's, too) */
+		p->fragment = packet_be16(ip + 6) & 0xbfff;
+		p->proto = p->fragment ? 0 : ip[9];
 		p->version = 4;
 		break;
 	case ETHER_IP6:
@@ -62,6 +63,7 @@ enum packet_kind packet_parse(struct packet *p, const uint8_t *frame, size_t len
 		if (total > len - NET_ETH)
 			return PACKET_BAD;
 		p->proto = ip[6];
+		p->fragment = false;
 		p->version = 6;
 		break;
 	default:

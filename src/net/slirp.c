@@ -87,7 +87,7 @@ struct slirp_net {
 	uint8_t dns_port[2][65536 / 8]; /* TCP, UDP: guest ports that talk to 10.0.2.3 */
 	uint8_t frame[NET_FRAME_MAX + 64] __attribute__((aligned(64)));
 	struct {
-		uint64_t dropped, loopback, delayed, fragments, cut, errors;
+		uint64_t dropped, loopback, delayed, fragments, fragments_down, cut, errors;
 	} n;
 };
 
@@ -486,6 +486,10 @@ static void slirp_send(void *n, const struct net_hdr *h, const struct iovec *iov
 		break;
 	default:
 		s->n.dropped++;
+		return;
+	}
+	if (p.fragment) {
+		s->n.fragments_down++;
 		return;
 	}
 	if (to_loopback(frame, &p)) {
