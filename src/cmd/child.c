@@ -166,7 +166,8 @@ int child_start(struct child *c, const char *program, const char *path, struct c
 	*c = (struct child)CHILD_INIT;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) || pipe2(log, O_CLOEXEC) ||
 		pipe2(status, O_CLOEXEC)) {
-		rc = err_set(e, errno, "cannot make sockets for %s: %s", program, strerror(errno));
+		rc = err_set(e, errno, "cannot make sockets for %s: %s%s", program, strerror(errno),
+			errno == EMFILE ? "; 'ulimit -n 4096' allows more" : "");
 		goto out;
 	}
 	child_arg_fd(a, "--control-fd", control[1]);

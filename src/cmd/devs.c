@@ -586,6 +586,14 @@ static int own_words(const struct dev *d, struct err *e)
 	return err_set(e, EINVAL, "%s", d->why);
 }
 
+static bool interrupted(void)
+{
+	sigset_t set;
+
+	return !sigpending(&set) && (sigismember(&set, SIGINT) || sigismember(&set, SIGTERM) || sigismember(&set, SIGHUP) ||
+		sigismember(&set, SIGQUIT));
+}
+
 /* Waits for READY, VMM_ERROR, or its end. */
 static int await(struct dev *d, uint64_t deadline, struct err *e)
 {
@@ -597,7 +605,10 @@ static int await(struct dev *d, uint64_t deadline, struct err *e)
 
 		if (now >= deadline)
 			return err_set(e, ETIMEDOUT, "%s (pid %d) was not ready in time", d->program, (int)d->child.pid);
-		if (poll(&p, 1, (int)((deadline - now) / 1000000) + 1) <= 0)
+		/* signals are blocked, and the loop that would read them does not run yet */
+		if (interrupted())
+			return err_set(e, EINTR, "stopped by a signal while %s started", d->program);
+		if (poll(&p, 1, (int)min_u64((deadline - now) / 1000000 + 1, 100)) <= 0)
 			continue;
 		if (control_read(d) || d->ready_ns)
 			continue;

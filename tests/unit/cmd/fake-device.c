@@ -5,6 +5,7 @@
  *
  *   error    VMM_ERROR instead of READY            silent   ends before READY without a word
  *   crash    SIGSEGV, a little after READY         once     the same, but with --restart it works
+ *   slow     never gets ready
  *   stuck    takes no notice of the end            twice    READY twice, and words nobody knows
  *   other    works: READY, answers for counters, ends when it is told or its lines end
  */
@@ -55,6 +56,8 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(word, "silent"))
 		return 3;
+	while (!strcmp(word, "slow"))
+		pause();
 	vmm_msg_send(control, VMM_READY, 0, 0, fail ? "" : "engine=fake\nsandbox=seccomp\tok\tfilter\n"
 		"sandbox=root\tno\ttmpfs: Permission denied\nnonsense\n");
 	if (!strcmp(word, "twice")) {
