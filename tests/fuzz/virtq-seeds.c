@@ -76,7 +76,7 @@ int main(int argc, char **argv)
 				put(0xd0);
 			if (rnd(5) != 0) {
 				put(0xc0);
-				put(rnd(3));
+				put(rnd(3) + (rnd(4) ? 0 : 0x80));
 				put(rnd(64));
 				put(0);
 			}

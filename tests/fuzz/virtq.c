@@ -160,21 +160,39 @@ static void bytes(struct input *in)
 	assert(n < 0 || !len);
 }
 
+static void forget_slot(unsigned slot)
+{
+	for (unsigned n = 0; n < out; n++)
+		if (order[n] == slot) {
+			forget(n);
+			return;
+		}
+	abort();
+}
+
+/* One, or those that are out in the slots from there on. */
 static void done(struct input *in)
 {
-	unsigned n = take(in), len = take16(in);
+	unsigned n = take(in), len = take16(in), first, count = 0, pieces = 0;
+	uint32_t lens[RING_MAX];
 	uint16_t used = q.used_idx;
-	struct virtq_req *r;
 
 	if (!out)
 		return;
-	n %= out;
-	r = &req[order[n]];
+	first = order[n % out];
+	do {
+		lens[count] = (uint32_t)min_u64(len, req[first + count].in_len);
+		pieces += req[first + count].nin + 1;
+	} while (++count < (n & 0x80 ? 4u : 1u) && first + count < q.ring.size && req[first + count].q);
 	told = 0;
-	virtq_done(r, (uint32_t)min_u64(len, r->in_len));
-	assert(q.used_idx == (uint16_t)(used + !q.broken));
-	assert(told <= r->nin + 2);
-	forget(n);
+	if (count == 1)
+		virtq_done(&req[first], lens[0]);
+	else
+		virtq_done_all(&req[first], lens, count);
+	assert(q.used_idx == (uint16_t)(used + (q.broken ? 0 : count)));
+	assert(told <= pieces + 1);
+	while (count--)
+		forget_slot(first + count);
 }
 
 /* After a reset the driver begins anew; without one the device goes on somewhere, or where the record says. */
