@@ -195,6 +195,8 @@ static void print_device(const json_t *d, bool colour, bool verbose)
 	putchar('\n');
 	if (*client_text(d, "last"))
 		printf("  %-9s last: %s\n", "", client_text(d, "last"));
+	if (*client_text(d, "said"))
+		printf("  %-9s said: %s\n", "", client_text(d, "said"));
 	print_traffic(d, disk);
 	if (verbose) {
 		print_counters("process", json_object_get(d, "counters"));

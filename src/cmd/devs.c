@@ -304,6 +304,8 @@ static bool log_read(struct dev *d)
 	for (char *line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		char out[1100];
 
+		if (strstr(line, ": error: ") || strstr(line, ": warn: "))
+			snprintf(d->said, sizeof d->said, "%.399s", line);
 		snprintf(out, sizeof out, "%s: %s\n", d->name, line);
 		d->all->host.say(d->all->host.arg, out);
 	}

@@ -73,6 +73,7 @@ struct dev {
 	char why[256];                   /* what this process, or we of it, had to say about its end */
 	char last[400];                  /* what happened last, for people; empty: nothing ever did */
 	char engine[32], engine_why[200];
+	char said[400];                  /* the last error or warning that a process of it logged */
 	struct sandbox_report sandbox;
 	bool sandbox_known;
 	bool asked;                      /* its counters are on their way */

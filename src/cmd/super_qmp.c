@@ -245,6 +245,8 @@ static json_t *device_object(const struct super *s, const struct dev *d)
 
 	if (!o)
 		return json_object();
+	if (d->said[0])
+		json_object_set_new(o, "said", json_string(d->said));
 	if (d->engine_why[0])
 		json_object_set_new(o, "engine-why", json_string(d->engine_why));
 	(d->disk ? disk_object : net_object)(o, d);

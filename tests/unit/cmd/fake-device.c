@@ -62,6 +62,7 @@ int main(int argc, char **argv)
 		"sandbox=root\tno\ttmpfs: Permission denied\nnonsense\n");
 	if (!strcmp(word, "twice")) {
 		vmm_msg_send(control, 77, 0, 0, "\033[31m");
+		fprintf(stderr, "husk-blk: error: no room on the host\nhusk-blk: info: x\n");
 		vmm_msg_send(control, VMM_READY, 0, 0, "engine=\033[31mred\n");
 	}
 	if (!fail && (!strcmp(word, "crash") || (!strcmp(word, "once") && !restart))) {
