@@ -91,6 +91,19 @@ int main(int argc, char **argv)
 				put(0);
 				put(0);
 			}
+			if (how & 16 && rnd(30) == 0) { /* a last batch, and its first one; then start */
+				put(0x30);
+				put(12);
+				put(0);
+				put(4);
+				put(rnd(40));
+				put(rnd(20) == 0);
+				put(rnd(256));
+				put(0);
+				put(0x70);
+				put(0);
+				put(0);
+			}
 			if (how & 16 && rnd(20) == 0) { /* one more in flight */
 				put(0x30);
 				put(16 + 16 * rnd(8));

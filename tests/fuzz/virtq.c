@@ -22,7 +22,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* RAM: [0, 8 KiB), [8 KiB, 12 KiB), a hole, [16 KiB, 20 KiB). Four ring sizes fit the first page. */
-enum { PAGE = 4096, RING_MAX = 32, RECORD = 1024, OPS = 400, AVAIL = 16 * RING_MAX, USED = 1024, TABLES = 2048 };
+enum { PAGE = 4096, RING_MAX = 32, OPS = 400, AVAIL = 16 * RING_MAX, USED = 1024, TABLES = 2048 };
 
 static struct mem mem;
 static uint8_t *ram; /* the file behind it */
@@ -55,8 +55,20 @@ static struct virtq_req req[RING_MAX];
 static unsigned order[RING_MAX], out; /* those that are out, in the order of pop */
 static unsigned nth[RING_MAX], popped; /* a request may be taken back while none after it is done */
 static struct iovec iovs[RING_MAX][RING_MAX + MEM_REGIONS + 1];
-static uint64_t record[RECORD / 8];
+static uint8_t *record, *record_end; /* exactly as long as the ring wants it; behind it nothing can be touched */
 static unsigned told;
+
+/* Pages with one behind them that cannot be touched. */
+static uint8_t *guarded(uint64_t len, int fd, uint64_t off)
+{
+	int how = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+	uint8_t *p = mmap(NULL, len + PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert(p != MAP_FAILED);
+	p = mmap(p, len, PROT_READ | PROT_WRITE, how | MAP_FIXED, fd, (off_t)off);
+	assert(p != MAP_FAILED);
+	return p;
+}
 
 static void set_up(void)
 {
@@ -67,8 +79,10 @@ static void set_up(void)
 	assert(ram != MAP_FAILED);
 	mem_init_empty(&mem);
 	for (size_t i = 0; i < ARRAY_LEN(regions); i++)
-		assert(!mem_attach(&mem, regions[i].gpa, regions[i].len, fd, regions[i].off, NULL));
+		mem.region[mem.nregions++] = (struct mem_region){.gpa = regions[i].gpa, .len = regions[i].len,
+			.host = guarded(regions[i].len, fd, regions[i].off)};
 	close(fd);
+	record_end = guarded(PAGE, -1, 0) + PAGE;
 }
 
 static void call(struct virtq *vq, void *arg)
@@ -202,7 +216,7 @@ static void start(struct input *in, bool reset)
 
 	if (reset) {
 		memset(ram + AVAIL, 0, TABLES - AVAIL);
-		memset(record, 0, sizeof record);
+		memset(record, 0, (size_t)(record_end - record));
 	}
 	virtq_stop(&q);
 	memset(req, 0, sizeof req);
@@ -251,10 +265,10 @@ static void step(struct input *in)
 		change(in, op);
 		return;
 	case 3: {
-		unsigned at = take16(in) % RECORD, n = take(in) % 16;
+		uint8_t *at = record + take16(in) % (record_end - record);
 
-		for (unsigned i = 0; i < n && at + i < RECORD; i++)
-			((uint8_t *)record)[at + i] = (uint8_t)take(in);
+		for (unsigned n = take(in) % 16; n && at < record_end; n--)
+			*at++ = (uint8_t)take(in);
 		return;
 	}
 	case 4:
@@ -307,20 +321,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!ram)
 		set_up();
 	memset(ram, 0, 4 * PAGE);
-	memset(record, 0, sizeof record);
 	memset(req, 0, sizeof req);
 	out = 0;
 	q = (struct virtq){.mem = &mem, .kick_fd = -1, .call = call, .call_arg = &q, .written_arg = &q};
 	q.ring = (struct virtio_ring){.enabled = true, .size = (uint16_t)(4u << (how & 3)), .desc = 0, .avail = AVAIL,
 		.used = USED};
 	q.features = (how & 4 ? VIRTIO_F_EVENT_IDX : 0) | (how & 8 ? VIRTIO_F_INDIRECT_DESC : 0);
+	record = record_end - virtq_inflight_size(q.ring.size);
+	memset(record, 0, (size_t)(record_end - record));
 	q.inflight = how & 16 ? (void *)record : NULL;
 	q.written = how & 32 ? written : NULL;
 	if (how & 64) { /* indices near their end */
 		put_u16(ram + AVAIL + 2, 65534);
 		put_u16(ram + USED + 2, 65534);
 	}
-	assert(virtq_inflight_size(RING_MAX) <= sizeof record);
+	assert(virtq_inflight_size(RING_MAX) <= PAGE);
 	assert(!virtq_start(&q, how & 64 ? 65534 : 0, NULL));
 	for (unsigned i = 0; i < OPS && in.left; i++)
 		step(&in);
