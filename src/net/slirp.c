@@ -4,14 +4,15 @@
  * 10.0.2.0/24 with gateway and host 10.0.2.2, DNS 10.0.2.3, the guest 10.0.2.15 (DHCP); fec0::/64 (RA).
  *
  * Large segments. libslirp ends TCP connections, so what its segments look like is nobody's business but the guest's.
- * It takes frames of 64 KiB. What it sends is limited by its own idea of the MTU, which is 65520 here, and for
- * connections to the guest (forwards) also by the MSS in the guest's SYN, so that is made larger on its way down; for the
- * guest's own connections libslirp 4.7 forgets it. The segments that come up, of 32 KiB then, say in their virtio header
+ * It takes frames of 64 KiB. What it sends is limited by its own idea of the MTU, from which it has an MSS of 16 KiB
+ * here, and for connections to the guest (forwards) also by the MSS in the guest's SYN, so that is made larger on its
+ * way down; for the guest's own connections libslirp 4.7 forgets it. The segments that come up say in their virtio header
  * that they are to be taken as so many of the size that was asked for: the guest sees what a card with large receive
  * offload gives. For a driver without TSO they are cut here. The size is the smallest MSS that any SYN had: one for all
  * connections is enough, since for the kernel that ends the connection it matters little, and who forwards the segment to
  * a place with a smaller MTU has sent that MSS. So 1500 stays the MTU, every guest works, and a stream costs as little
- * as with jumbo frames. UDP beyond the MTU is cut into IP fragments.
+ * as with jumbo frames. UDP beyond the MTU is cut into IP fragments. Not more than 16 KiB: libslirp tells the guest of
+ * room in its window when that is two segments, and has 64 KiB at most.
  *
  * Checksums. libslirp verifies them all, so partial ones are completed. What comes up was computed by libslirp and has
  * seen no wire: the guest is told so.
@@ -47,7 +48,7 @@
 #include "net/packet-int.h"
 
 enum { FDS = 8192 /* highest descriptor */, EVENTS = 64, QUEUE_BYTES = 8 << 20, DNS_PORT = 53 };
-enum { MTU_DEFAULT = 1500, SLIRP_MTU = NET_MTU_MAX, MSS_MIN = 88 };
+enum { MTU_DEFAULT = 1500, SLIRP_MSS = 16384, MSS_MIN = 88 };
 
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -448,7 +449,7 @@ static void raise_mss(struct slirp_net *s, uint8_t *frame, const struct packet *
 {
 	uint8_t *mss = packet_mss(frame, p);
 	uint16_t *least = &s->mss[p->version == 6];
-	uint16_t to = SLIRP_MTU - (p->version == 4 ? 40 : 60), old;
+	uint16_t to = SLIRP_MSS, old;
 
 	if (!mss)
 		return;
@@ -677,8 +678,8 @@ int slirp_net_new(struct net *net, struct loop *l, const struct slirp_config *c,
 		.vhostname = c->hostname,
 		.vdhcp_start.s_addr = htonl(GUEST),
 		.vnameserver.s_addr = htonl(NAMESERVER),
-		.if_mtu = SLIRP_MTU,
-		.if_mru = SLIRP_MTU,
+		.if_mtu = NET_MTU_MAX,
+		.if_mru = SLIRP_MSS + 40,
 		.disable_host_loopback = !c->host_loopback,
 		.disable_dns = true,
 	};
