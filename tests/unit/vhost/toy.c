@@ -72,6 +72,8 @@ static int start(struct virtio_dev *d, unsigned i, struct virtq *vq)
 	struct toy_queue *q = &t->q[i];
 
 	assert(i < TOY_QUEUES && !q->running);
+	if (t->start_fails)
+		return -t->start_fails;
 	assert(virtq_iov_max(vq) <= TOY_SIZE + MEM_REGIONS);
 	q->vq = vq;
 	q->running = true;

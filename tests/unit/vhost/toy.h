@@ -31,6 +31,7 @@ struct toy {
 	uint8_t config[TOY_CONFIG];
 	uint64_t features;
 	unsigned resets;
+	int start_fails; /* errno of the next starts; 0: none */
 };
 
 extern unsigned toy_slow; /* it takes its time over each request, in turns of a loop */

@@ -506,6 +506,91 @@ static void broken_ring(bool own)
 	down();
 }
 
+/* A queue that cannot be started is an error to who asked for it, and no more than that. */
+static void no_start(bool own)
+{
+	struct vhost_vring_state one = {0, 1};
+	uint64_t v = 0;
+
+	up(own, PEER_FEATURES);
+	peer_state(&peer, VHOST_SET_VRING_ENABLE, 0, 0);
+	host.toy.start_fails = ENOMEM;
+	assert(peer_say(&peer, VHOST_SET_VRING_ENABLE, &one, sizeof one, NULL, 0));
+	assert(read(peer.q[0].err, &v, sizeof v) == sizeof v && v == 1);
+	host.toy.start_fails = 0;
+	peer_fd(&peer, VHOST_SET_VRING_KICK, 0, peer.q[0].kick);
+	peer_some(&peer.q[0], 20);
+	peer_some(&peer.q[1], 20);
+	down();
+}
+
+/* Kick descriptors that are none. Devices that wait for their own look after themselves. */
+static void odd_kicks(void)
+{
+	uint64_t index = 0;
+	int ends[2];
+
+	up(false, PEER_FEATURES);
+	/* a file is always ready, or never */
+	assert(peer_say(&peer, VHOST_SET_VRING_KICK, &index, sizeof index, &peer.mem.fd, 1));
+	peer_fd(&peer, VHOST_SET_VRING_KICK, 0, peer.q[0].kick);
+	peer_some(&peer.q[0], 20);
+	/* a pipe at its end would be ready for ever: it is looked at once */
+	assert(!pipe(ends));
+	peer_fd(&peer, VHOST_SET_VRING_KICK, 0, ends[0]);
+	close(ends[0]);
+	assert(peer_send(&peer.q[0], 9));
+	assert(write(ends[1], &index, sizeof index) == sizeof index);
+	peer_drain(&peer.q[0]);
+	close(ends[1]);
+	peer_some(&peer.q[1], 20);
+	assert(!host.toy.q[0].vq->broken && host.toy.q[0].running);
+	peer_fd(&peer, VHOST_SET_VRING_KICK, 0, peer.q[0].kick);
+	peer_some(&peer.q[0], 20);
+	down();
+}
+
+static void regions(bool own)
+{
+	struct vhost_mem_reg reg = {.region = {0x80000000, 0x1000, 0x80000000, 0}};
+	unsigned n;
+
+	up(own, PEER_FEATURES); /* two are there */
+	for (n = 2; !peer_say(&peer, VHOST_ADD_MEM_REG, &reg, sizeof reg, &peer.mem.fd, 1); n++)
+		reg.region.gpa = reg.region.user_addr += 0x10000;
+	assert(n == MEM_REGIONS);
+	peer_some(&peer.q[0], 20);
+	/* the first of them, then there is room again */
+	reg.region.gpa = reg.region.user_addr = 0x80000000;
+	assert(!peer_say(&peer, VHOST_REM_MEM_REG, &reg, sizeof reg, &peer.mem.fd, 1));
+	assert(peer_say(&peer, VHOST_REM_MEM_REG, &reg, sizeof reg, NULL, 0));
+	assert(!peer_say(&peer, VHOST_ADD_MEM_REG, &reg, sizeof reg, &peer.mem.fd, 1));
+	peer_some(&peer.q[0], 20);
+	/* a table instead of all those */
+	peer_memory(&peer);
+	assert(!peer_say(&peer, VHOST_ADD_MEM_REG, &reg, sizeof reg, &peer.mem.fd, 1));
+	peer_some(&peer.q[0], 20);
+	down();
+}
+
+/* It asks and does not stay for the answer. */
+static void impatient(bool own)
+{
+	struct vhost_msg m = {.h = {VHOST_GET_FEATURES, VHOST_VERSION, 0}};
+
+	up(own, PEER_FEATURES);
+	for (unsigned i = 0; i < 20; i++) {
+		for (unsigned k = 0; k < 10; k++)
+			assert(!vhost_send(peer.sock, &m, PEER_WAIT));
+		close(peer.sock);
+		peer.sock = -1;
+		host_gone(&host, NULL);
+		host_again(&host, &peer);
+	}
+	peer_hello(&peer, PEER_FEATURES, PEER_PROTOCOL);
+	down();
+}
+
 int main(void)
 {
 	unsigned fds = open_fds();
@@ -520,8 +605,12 @@ int main(void)
 		code_lost(own);
 		next_front_end(own);
 		broken_ring(own);
+		no_start(own);
+		regions(own);
+		impatient(own);
 		hostile(own);
 	}
+	odd_kicks();
 	assert(open_fds() == fds);
 	return 0;
 }
