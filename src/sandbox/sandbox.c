@@ -488,7 +488,8 @@ static int add_rows(scmp_filter_ctx ctx, const struct sandbox_syscall *rows)
 {
 	for (; rows->nr >= 0; rows++) {
 		struct scmp_arg_cmp cmp = {(unsigned)rows->arg, SCMP_CMP_MASKED_EQ, rows->mask, rows->value};
-		int rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, rows->nr, rows->arg >= 0, &cmp);
+		uint32_t action = rows->refused ? SCMP_ACT_ERRNO((uint32_t)rows->refused) : SCMP_ACT_ALLOW;
+		int rc = seccomp_rule_add_array(ctx, action, rows->nr, rows->arg >= 0, &cmp);
 
 		/* a wider rule for the same call is there already */
 		if (rc && rc != -EEXIST)

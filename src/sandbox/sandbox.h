@@ -47,6 +47,7 @@ struct sandbox_syscall {
 	/* argument check: arg index -1 none; otherwise only calls with (arg & mask) == value pass */
 	int arg;
 	unsigned long mask, value;
+	int refused; /* 0: passes; an errno: says that, for what a library tries and can do without */
 };
 
 /*
@@ -54,8 +55,9 @@ struct sandbox_syscall {
  * two without a row: clone3 says ENOSYS, since its flags are in memory, where no filter can look
  * (libc then uses clone); and what is in no row kills the process.
  */
-#define SANDBOX_ALLOW(nr)                   {(nr), -1, 0, 0}
-#define SANDBOX_ALLOW_IF(nr, arg, mask, value) {(nr), (arg), (mask), (value)}
+#define SANDBOX_ALLOW(nr)                   {(nr), -1, 0, 0, 0}
+#define SANDBOX_ALLOW_IF(nr, arg, mask, value) {(nr), (arg), (mask), (value), 0}
+#define SANDBOX_REFUSE_IF(nr, arg, mask, value, code) {(nr), (arg), (mask), (value), (code)}
 /* Memory, but never executable. A program that makes code asks for it in rows of its own. */
 #define SANDBOX_MEMORY                                                                             \
 	SANDBOX_ALLOW_IF(SYS_mmap, 2, PROT_EXEC, 0), SANDBOX_ALLOW_IF(SYS_mprotect, 2, PROT_EXEC, 0),  \
@@ -76,7 +78,7 @@ struct sandbox_syscall {
 #define SANDBOX_THREADS                                                                            \
 	SANDBOX_ALLOW_IF(SYS_clone, 0, SANDBOX_CLONE_THREAD, SANDBOX_CLONE_THREAD),                    \
 	SANDBOX_ALLOW(SYS_set_robust_list), SANDBOX_ALLOW(SYS_rseq)
-#define SANDBOX_END {-1, -1, 0, 0}
+#define SANDBOX_END {-1, -1, 0, 0, 0}
 
 struct sandbox_policy {
 	const char *program;
