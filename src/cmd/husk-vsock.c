@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sockets between a guest and its host: virtio-vsock over vhost-user. Programs of the host use it through one Unix
+ * socket (virtio/vsock.h), which is open before the sandbox is entered; nothing is opened afterwards.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "cmd/device.h"
+#include "virtio/vsock.h"
+
+static const struct sandbox_syscall vsock_syscalls[] = {
+	SANDBOX_ALLOW(SYS_accept4),
+	SANDBOX_ALLOW(SYS_shutdown),
+	SANDBOX_END,
+};
+
+enum { OPT_CID = DEVICE_OPT_OWN, OPT_PATH, OPT_PATH_FD };
+static const struct option options[] = {
+	{"cid", 1, NULL, OPT_CID},
+	{"path", 1, NULL, OPT_PATH},
+	{"path-fd", 1, NULL, OPT_PATH_FD},
+	DEVICE_OPTIONS,
+	{NULL, 0, NULL, 0},
+};
+
+static const char usage[] =
+	"husk-vsock --path SOCKET --listen SOCKET [options]: sockets between host and guest, by vhost-user\n"
+	"  --path PATH      listen there for programs of the host, which begin with a line:\n"
+	"                   CONNECT PORT to reach that port of the guest, or\n"
+	"                   ACCEPT PORT to wait for the guest to reach PORT of CID 2; the answer is OK PORT\n"
+	"  --path-fd N      the same, as a descriptor of a listening socket\n"
+	"  --cid N          the guest's address, 3 or more; default 3\n"
+	DEVICE_USAGE;
+
+/* A socket that nobody listens at any more is what an earlier process left. */
+static bool abandoned(const struct sockaddr_un *a)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct stat st;
+	bool dead = fd >= 0 && !lstat(a->sun_path, &st) && S_ISSOCK(st.st_mode) &&
+		    connect(fd, (const struct sockaddr *)a, sizeof *a) && errno == ECONNREFUSED;
+
+	if (fd >= 0)
+		close(fd);
+	return dead;
+}
+
+static int listen_path(const char *path, struct err *e)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	mode_t mask;
+	int fd, rc;
+
+	if (!*path || strlen(path) >= sizeof a.sun_path)
+		return err_set(e, ENAMETOOLONG, "--path %s: the path of a socket has 1 to %zu bytes", path,
+			sizeof a.sun_path - 1);
+	memcpy(a.sun_path, path, strlen(path));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_set(e, errno, "cannot make a socket: %s", strerror(errno));
+	mask = umask(077); /* who may connect may reach into the guest */
+	rc = bind(fd, (struct sockaddr *)&a, sizeof a);
+	if (rc && errno == EADDRINUSE && abandoned(&a) && !unlink(path))
+		rc = bind(fd, (struct sockaddr *)&a, sizeof a);
+	rc = rc || listen(fd, VSOCK_CONNECTIONS) ? -errno : 0;
+	umask(mask);
+	if (rc) {
+		close(fd);
+		return err_set(e, -rc, "--path %s: cannot listen there: %s", path, strerror(-rc));
+	}
+	return fd;
+}
+
+static size_t stats(void *arg, char *buf, size_t len)
+{
+	const struct vsock_counters *n = vsock_counters(arg);
+	int k = snprintf(buf, len,
+		"clients %" PRIu64 "\nconnections %" PRIu64 "\nrefused %" PRIu64 "\nresets %" PRIu64 "\nbytes_in %" PRIu64
+		"\nbytes_out %" PRIu64 "\n", n->accepted, n->opened, n->refused, n->resets, n->in, n->out);
+
+	return k < 0 ? 0 : min_u64((uint64_t)k, len ? len - 1 : 0);
+}
+
+int main(int argc, char **argv)
+{
+	static struct device d;
+	struct vsock_config c = {.listen_fd = -1, .cid = 3};
+	struct virtio_dev *dev = NULL;
+	const char *path = NULL;
+	struct err e = {0};
+	int opt, rc;
+
+	device_init(&d, "husk-vsock");
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == OPT_CID) {
+			c.cid = device_number("cid", optarg, UINT32_MAX);
+		} else if (opt == OPT_PATH) {
+			path = optarg;
+		} else if (opt == OPT_PATH_FD) {
+			c.listen_fd = device_fd(&d, "path-fd", optarg);
+		} else if (opt == DEVICE_OPT_HELP) {
+			fputs(usage, stdout);
+			return 0;
+		} else if (!device_option(&d, opt, optarg)) {
+			return 2;
+		}
+	}
+	if (optind < argc || !path == (c.listen_fd < 0)) {
+		fputs("husk-vsock: one of --path and --path-fd is needed; see husk-vsock --help\n", stderr);
+		return 2;
+	}
+	device_close_others(&d);
+	if (path)
+		c.listen_fd = listen_path(path, &e);
+	else
+		fcntl(c.listen_fd, F_SETFL, O_NONBLOCK);
+	c.loop = d.loop;
+	rc = c.listen_fd < 0 ? c.listen_fd : vsock_new(&dev, &c, &e);
+	if (rc)
+		return device_fail(&d, &e);
+	d.syscalls = vsock_syscalls;
+	d.new_fds = VSOCK_CONNECTIONS;
+	d.stats = stats;
+	d.arg = dev;
+	rc = device_run(&d, dev);
+	vsock_free(dev);
+	return rc;
+}
