@@ -235,7 +235,7 @@ static const struct opt opts[] = {
 	{"serial", 's', "WHERE", set_serial,
 		"the console: stdio, none, unix:PATH (listens there)\nor file:PATH; default stdio"},
 	{"console", 0, "WHERE", set_console,
-		"a port of a virtio console, unix:PATH or file:PATH, and\n,name=NAME behind it; may be repeated"},
+		"a port of a virtio console, unix:PATH or file:PATH, and\n,name=NAME behind it; may be repeated: the first is hvc0,\nthe others are channels, /dev/virtio-ports/NAME"},
 	{"no-rng", 0, NULL, set_no_rng, "no entropy device"},
 	{"no-balloon", 0, NULL, set_no_balloon, "no balloon, by which a guest gives free memory back"},
 	{"root-ports", 0, "N", set_root_ports, "empty PCIe root ports, for hot-plug; default 0"},

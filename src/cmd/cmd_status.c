@@ -176,8 +176,9 @@ static void print_traffic(const json_t *d, bool disk)
 	if (json_object_size(f))
 		printf("; %llu kicks, %llu interrupts", (unsigned long long)client_number(f, "kicks"),
 			(unsigned long long)client_number(f, "interrupts"));
-	printf("; %llu queues of %llu\n", (unsigned long long)client_number(d, "queues"),
-		(unsigned long long)client_number(d, "queue-size"));
+	printf("; %llu queue%s of %llu%s\n", (unsigned long long)client_number(d, "queues"),
+		client_number(d, "queues") == 1 ? "" : "s", (unsigned long long)client_number(d, "queue-size"),
+		json_object_size(c) && client_number(d, "restarts") ? "; since the last restart" : "");
 }
 
 static void print_device(const json_t *d, bool colour, bool verbose)

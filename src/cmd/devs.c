@@ -492,7 +492,7 @@ static void foreign_fire(struct timer *t)
 		/* devs_state() tells what comes of it */
 		return;
 	}
-	snprintf(d->last, sizeof d->last, "%.*s", 250, e.text);
+	snprintf(d->last, sizeof d->last, "%.150s; %.230s", d->why, e.text);
 	timer_set(d->all->loop, t, now_ns() + CONNECT_NS);
 }
 
@@ -504,9 +504,10 @@ static void foreign_state(struct dev *d, unsigned state, const char *why)
 		d->state = DEV_SERVING;
 		return;
 	}
-	snprintf(d->last, sizeof d->last, "%.*s", 250, *why ? why : "the back-end has hung up");
+	snprintf(d->why, sizeof d->why, "%s", *why ? why : "the back-end has hung up");
+	memcpy(d->last, d->why, sizeof d->why);
 	if (d->state != DEV_RESTARTING)
-		say(d, "%s; trying to connect again", d->last);
+		say(d, "%s; trying to connect again", d->why);
 	d->state = DEV_RESTARTING;
 	timer_set(d->all->loop, &d->start_timer, now_ns() + CONNECT_NS);
 }
