@@ -123,12 +123,13 @@ class Guest:
         self.port = free_port()
         self.name = f"debian-{os.getpid()}-{random.randrange(1 << 30)}"
         disks = [d if isinstance(d, Disk) else Disk(d) for d in disks]
-        append = f"console=ttyS0 root=/dev/vda1 rw {append}"
+        if append is not None or self.vmm == "qemu":  # None: husk's own choice
+            append = f"console=ttyS0 root=/dev/vda1 rw {append or ''}"
         if lite:
             append += " init=/run/extra/lite quiet loglevel=0"
         if self.vmm == "husk":
-            argv = ["--name", self.name, "--kernel", f"{DEBIAN}/vmlinuz", "--initrd", initrd(box, lite), "--append", append,
-                    "--memory", f"{memory}M", "--cpus", cpus]
+            argv = ["--name", self.name, "--kernel", f"{DEBIAN}/vmlinuz", "--initrd", initrd(box, lite), "--memory", f"{memory}M", "--cpus", cpus]
+            argv += [] if append is None else ["--append", append]
             for d in disks:
                 argv += ["--disk", f"{'socket:' + d.socket if d.socket else d.path}{d.husk}"]
             if net is not None:
