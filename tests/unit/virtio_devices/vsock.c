@@ -203,6 +203,15 @@ static void both_ways(void)
 	assert(heard_text("bye") && heard() == SHUTDOWN && last.flags == 3);
 	guest(RST, 22, port2, 0, NULL, 0);
 	assert(heard() == -1);
+	/* or of whom we have not heard yet that it has gone */
+	b = open_in(&port2);
+	close(b);
+	guest(RW, 22, port2, 0, "lost", 4);
+	guest(RW, 22, port2, 0, "too", 3);
+	assert(heard() == SHUTDOWN && last.flags == 3 && heard() == -1);
+	turn();
+	guest(RST, 22, port2, 0, NULL, 0);
+	assert(heard() == -1 && n->resets == 0);
 	/* the guest connects: nobody; somebody who waits, the first of two */
 	guest(REQUEST, 1000, 5000, 0, NULL, 0);
 	assert(heard() == RST && last.src_port == 5000 && last.dst_port == 1000 && n->refused == 1);
