@@ -9,6 +9,7 @@
  *   button        wait for the power button       deaf   ignore every message from now on
  *   reset         the guest resets; waits for the answer
  *   poweroff, triple, panic, engine, debug:N      end in that way
+ *   bye:MS        powers off, and takes a while to end
  *   error:TEXT    VMM_ERROR, exit 1               usage:TEXT  VMM_ERROR, exit 2
  *   crash         SIGSEGV     sys   SIGSYS        exit:N      end without a word
  *   garbage       a datagram that is none         sleep:MS    do nothing
@@ -231,6 +232,10 @@ static void play(char *word)
 		usleep((useconds_t)atoi(value) * 1000);
 	} else if (!strcmp(word, "poweroff")) {
 		end(VMM_EXIT_POWEROFF, 0, "the guest powered off");
+	} else if (!strcmp(word, "bye")) {
+		tell(VMM_EXIT, VMM_EXIT_POWEROFF, 0, "the guest powered off");
+		usleep((useconds_t)atoi(value) * 1000);
+		_exit(0);
 	} else if (!strcmp(word, "triple")) {
 		end(VMM_EXIT_TRIPLE, 0, "triple fault at 0x1234");
 	} else if (!strcmp(word, "panic")) {
