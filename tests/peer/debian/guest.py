@@ -141,7 +141,7 @@ class Guest:
     def qemu(self, box, disks, cpus, memory, net, append):
         argv = [QEMU, "-accel", "tcg", "-cpu", "max", "-M", "q35,memory-backend=ram", "-m", str(memory), "-smp", str(cpus),
                 "-object", f"memory-backend-memfd,id=ram,size={memory}M,share=on",
-                "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", f"{DEBIAN}/vmlinuz",
+                "-nodefaults", "-display", "none", "-serial", "stdio", "-kernel", f"{DEBIAN}/vmlinuz",
                 "-initrd", initrd(box, self.lite), "-append", append]
         for i, d in enumerate(disks):
             if d.socket:
