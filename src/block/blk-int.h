@@ -76,7 +76,11 @@ void sync_fallocate_failed(struct blk *b, const struct blk_req *r);
 void sync_gather(const struct blk_req *r, uint64_t pos, uint8_t *to, size_t len);
 void sync_scatter(const struct blk_req *r, uint64_t pos, const uint8_t *from, size_t len);
 
-/* lock.c */
+/*
+ * lock.c. WAIT: for a process that is known to have ended; GRACE: else, as one that ended a moment ago may not be quite gone.
+ */
+#define LOCK_WAIT_NS  (10ull * 1000 * 1000 * 1000)
+#define LOCK_GRACE_NS (200ull * 1000 * 1000)
 int lock_file(int fd, const char *name, bool write, bool wait, struct err *e);
 
 void unlock_file(int fd); /* nothing is in flight */

@@ -49,7 +49,7 @@ int blk_open_file(const char *path, int fd, const struct blk_config *c, struct e
 	bool read_only = c->read_only || c->overlay_fd >= 0;
 	int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	bool direct = c->cache == BLK_DIRECT && c->overlay_fd < 0;
-	uint64_t end = now_ns() + (c->restart ? 10ull * 1000 * 1000 * 1000 : 0);
+	uint64_t end = now_ns() + (c->restart ? LOCK_WAIT_NS : LOCK_GRACE_NS);
 	char self[40];
 	struct stat st;
 	int n, noatime = O_NOATIME;
@@ -138,16 +138,17 @@ static void measure_direct(struct blk *b)
 
 static int open_direct(struct blk *b, const struct blk_config *c, struct err *e)
 {
-	struct blk_config buffered = {.name = b->name, .overlay_fd = -1, .read_only = c->read_only};
 	int flags = fcntl(c->fd, F_GETFL);
+	char self[40];
 
 	if (flags < 0 || (!(flags & O_DIRECT) && fcntl(c->fd, F_SETFL, flags | O_DIRECT)))
 		return err_set(e, errno, "%s: no direct I/O here (%s): use cache=writeback", b->name, strerror(errno));
 	measure_direct(b);
-	if (b->offset_mask >= SECTOR && !b->block_device) {
-		b->buffered_fd = blk_open_file(NULL, c->fd, &buffered, e);
+	if (b->offset_mask >= SECTOR) {
+		snprintf(self, sizeof self, "/proc/self/fd/%d", c->fd);
+		b->buffered_fd = open(self, (c->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 		if (b->buffered_fd < 0)
-			return b->buffered_fd;
+			return err_set(e, errno, "%s: %s", b->name, strerror(errno));
 	}
 	return 0;
 }

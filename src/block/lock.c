@@ -25,8 +25,6 @@
 #include "base/util.h"
 #include "block/blk-int.h"
 
-/* For a process that is known to have ended; and else, as one that was killed a moment ago may not be quite gone */
-static const uint64_t WAIT_NS = 10ull * 1000 * 1000 * 1000, GRACE_NS = 200 * 1000 * 1000;
 
 static bool has_open(const char *pid, const struct stat *want)
 {
@@ -90,7 +88,7 @@ void unlock_file(int fd)
 
 int lock_file(int fd, const char *name, bool write, bool wait, struct err *e)
 {
-	uint64_t end = now_ns() + (wait ? WAIT_NS : GRACE_NS);
+	uint64_t end = now_ns() + (wait ? LOCK_WAIT_NS : LOCK_GRACE_NS);
 	char text[80];
 
 	for (;;) {

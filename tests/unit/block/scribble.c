@@ -2,9 +2,12 @@
 /*
  * Random requests, several at a time, against an array of bytes: every engine, cache mode, the overlay; memory at odd
  * addresses (which direct I/O cannot take as it is); the disk closed and opened again in between, as a restart does.
+ *
+ *	block-scribble [BATCHES [BLOCK-DEVICE]]     the device, of at most 16 MiB, is overwritten
  */
 #undef NDEBUG
 #include <assert.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
 #include <stdio.h>
@@ -17,8 +20,11 @@
 #include "driver.h"
 
 /* not a number of clusters, nor of pages */
-enum { SIZE = (3 << 20) + 64 * 1024 / 2 + 512, SECTORS = SIZE / 512, BATCH = 12, LARGEST = 300 << 10 };
+enum { FILE_SIZE = (3 << 20) + 64 * 1024 / 2 + 512, BATCH = 12, LARGEST = 300 << 10 };
 enum { SLOT = 1 << 20 };
+
+static const char *device;
+static size_t size = FILE_SIZE, sectors = FILE_SIZE / 512;
 
 struct job {
 	uint32_t type;
@@ -35,6 +41,21 @@ struct disk {
 	uint8_t *model;
 	uint8_t *maybe; /* per sector */
 };
+
+static int image(void)
+{
+	int file = drv_file(size, 11), fd;
+	uint8_t *p = malloc(size);
+
+	if (device) {
+		fd = open(device, O_RDWR | O_CLOEXEC);
+		assert(fd >= 0 && p && pread(file, p, size, 0) == (ssize_t)size && pwrite(fd, p, size, 0) == (ssize_t)size);
+		close(file);
+		file = fd;
+	}
+	free(p);
+	return file;
+}
 
 static void disk_open(struct disk *k)
 {
@@ -152,13 +173,13 @@ static void batch(struct disk *k, uint64_t *rng)
 		j[n].type = types[drv_random(rng) % ARRAY_LEN(types)];
 		j[n].n = j[n].type == T_FLUSH ? 0 : 1 + drv_random(rng) % most;
 		/* half of them close together, so that they meet in clusters */
-		j[n].sector = drv_random(rng) % (r & 4 ? SECTORS : 1024);
+		j[n].sector = drv_random(rng) % (r & 4 ? sectors : 1024);
 		/* and some as whole clusters */
 		if (r & 8 && j[n].n >= 128) {
 			j[n].sector &= ~127ull;
 			j[n].n &= ~127u;
 		}
-		if (j[n].sector + j[n].n > SECTORS || overlaps(j, n, j[n].sector, j[n].n))
+		if (j[n].sector + j[n].n > sectors || overlaps(j, n, j[n].sector, j[n].n))
 			continue;
 		offer(k, n, &j[n], rng);
 		if (r & 16)
@@ -176,16 +197,16 @@ static void batch(struct disk *k, uint64_t *rng)
 
 static void scribble(enum blk_aio aio, enum blk_cache cache, bool snapshot, unsigned nbatches)
 {
-	struct disk k = {.file = drv_file(SIZE, 11), .overlay = -1, .map = -1,
+	struct disk k = {.file = image(), .overlay = -1, .map = -1,
 		.c = {.blk = {.name = "image", .discard = true, .aio = aio, .cache = cache, .threads = 4}}};
-	uint8_t *base = malloc(SIZE), *back = malloc(SIZE);
+	uint8_t *base = malloc(size), *back = malloc(size);
 	uint64_t rng = 1 + (unsigned)aio * 100 + (unsigned)cache * 10 + snapshot;
 
-	k.model = malloc(SIZE);
-	k.maybe = calloc(SECTORS, 1);
+	k.model = malloc(size);
+	k.maybe = calloc(sectors, 1);
 	assert(base && back && k.model && k.maybe);
-	assert(pread(k.file, base, SIZE, 0) == SIZE);
-	memcpy(k.model, base, SIZE);
+	assert(pread(k.file, base, size, 0) == (ssize_t)size);
+	memcpy(k.model, base, size);
 	if (snapshot) {
 		k.overlay = drv_file(0, 0);
 		k.map = memfd_create("map", MFD_CLOEXEC);
@@ -200,8 +221,8 @@ static void scribble(enum blk_aio aio, enum blk_cache cache, bool snapshot, unsi
 		}
 	}
 	/* all of it, and what is in the file itself */
-	for (uint64_t s = 0; s < SECTORS; s += 512) {
-		struct job j = {.type = T_IN, .sector = s, .n = (uint32_t)min_u64(512, SECTORS - s)};
+	for (uint64_t s = 0; s < sectors; s += 512) {
+		struct job j = {.type = T_IN, .sector = s, .n = (uint32_t)min_u64(512, sectors - s)};
 
 		offer(&k, 0, &j, &rng);
 		drv_kick(&k.d);
@@ -209,7 +230,7 @@ static void scribble(enum blk_aio aio, enum blk_cache cache, bool snapshot, unsi
 		check_read(&k, &j);
 	}
 	disk_close(&k);
-	assert(pread(k.file, back, SIZE, 0) == SIZE && !memcmp(back, snapshot ? base : k.model, SIZE));
+	assert(pread(k.file, back, size, 0) == (ssize_t)size && !memcmp(back, snapshot ? base : k.model, size));
 	free(base);
 	free(back);
 	free(k.model);
@@ -224,18 +245,18 @@ static void scribble(enum blk_aio aio, enum blk_cache cache, bool snapshot, unsi
 /* Clusters that nobody has written yet, and in each of them many writes at once. */
 static void meet(unsigned rounds)
 {
-	struct disk k = {.file = drv_file(SIZE, 11), .overlay = drv_file(0, 0),
+	struct disk k = {.file = image(), .overlay = drv_file(0, 0),
 		.c = {.blk = {.name = "image", .aio = BLK_AIO_THREADS, .threads = 4}}};
 	uint64_t rng = 3;
 
-	k.model = malloc(SIZE);
-	k.maybe = calloc(SECTORS, 1);
+	k.model = malloc(size);
+	k.maybe = calloc(sectors, 1);
 	assert(k.model && k.maybe);
 	while (rounds--) {
 		k.map = memfd_create("map", MFD_CLOEXEC);
-		assert(k.map >= 0 && pread(k.file, k.model, SIZE, 0) == SIZE);
+		assert(k.map >= 0 && pread(k.file, k.model, size, 0) == (ssize_t)size);
 		disk_open(&k);
-		for (unsigned cluster = 0; cluster < SECTORS / 128; cluster++) {
+		for (unsigned cluster = 0; cluster < sectors / 128; cluster++) {
 			struct job j[BATCH], all = {.type = T_IN, .sector = cluster * 128, .n = 128};
 
 			for (unsigned i = 0; i < BATCH; i++) {
@@ -263,10 +284,29 @@ static void meet(unsigned rounds)
 	close(k.overlay);
 }
 
+/* Claimed by somebody else (mounted, in a RAID), a device is not opened for writing. */
+static void test_device(const char *path)
+{
+	struct blk_config c = {.name = path, .overlay_fd = -1};
+	int fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC);
+	struct err e;
+
+	assert(fd >= 0);
+	assert(blk_open_file(path, -1, &c, &e) == -EBUSY && strstr(e.text, "mounted"));
+	size = (size_t)lseek(fd, 0, SEEK_END);
+	sectors = size / 512;
+	close(fd);
+	assert(size && size <= 16 << 20 && size % 512 == 0);
+	device = path;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned n = argc > 1 ? (unsigned)atoi(argv[1]) : 200;
 	struct io_uring ring;
+
+	if (argc > 2)
+		test_device(argv[2]);
 
 	scribble(BLK_AIO_THREADS, BLK_WRITEBACK, false, n);
 	scribble(BLK_AIO_THREADS, BLK_DIRECT, false, n);
