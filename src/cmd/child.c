@@ -23,7 +23,7 @@ static const char *variable(const char *program, char name[32])
 {
 	size_t i;
 
-	for (i = 0; program[i] && i < 31; i++)
+	for (i = 0; i < 31 && program[i]; i++)
 		name[i] = program[i] == '-' ? '_' : (char)toupper((unsigned char)program[i]);
 	name[i] = 0;
 	return name;

@@ -105,10 +105,11 @@ static void print_sandbox(const json_t *r, bool colour, bool verbose)
 			print_stages(list, colour);
 			continue;
 		}
-		json_array_foreach(list, k, s)
+		json_array_foreach(list, k, s) {
 			if (!json_is_true(json_object_get(s, "in-force")))
 				printf("  %-9s   %sMISSING%s %s: %s\n", "", colour ? "\033[33m" : "", colour ? "\033[0m" : "",
 					client_text(s, "stage"), client_text(s, "why"));
+		}
 	}
 }
 
@@ -148,8 +149,9 @@ static void print_net(const json_t *d)
 
 	printf("%s%s%s, %s", client_text(d, "kind"), *client_text(d, "path") ? ":" : "", client_text(d, "path"),
 		client_text(d, "mac"));
-	json_array_foreach(json_object_get(d, "forwards"), i, f)
+	json_array_foreach(json_object_get(d, "forwards"), i, f) {
 		printf(", forward %s", json_string_value(f) ? json_string_value(f) : "?");
+	}
 }
 
 static void print_traffic(const json_t *d, bool disk)
@@ -267,11 +269,13 @@ static void print(const json_t *r, bool colour, bool verbose)
 	if (*client_text(r, "initrd"))
 		printf("  initrd    %s\n", client_text(r, "initrd"));
 	printf("  append    %s\n", client_text(r, "append"));
-	json_array_foreach(json_object_get(r, "devices"), i, d)
+	json_array_foreach(json_object_get(r, "devices"), i, d) {
 		print_device(d, colour, verbose);
+	}
 	print_console(json_object_get(r, "serial"), "serial");
-	json_array_foreach(json_object_get(r, "consoles"), i, d)
+	json_array_foreach(json_object_get(r, "consoles"), i, d) {
 		print_console(d, i ? "" : "console");
+	}
 	print_processes(r);
 	print_sandbox(r, colour, verbose);
 }
