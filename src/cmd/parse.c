@@ -12,7 +12,7 @@ static const char *quote(const char *s, char buf[64])
 {
 	size_t i;
 
-	for (i = 0; s[i] && i < 40; i++)
+	for (i = 0; i < 40 && s[i]; i++)
 		buf[i] = (unsigned char)s[i] < 0x20 || s[i] == 0x7f ? '?' : s[i];
 	strcpy(buf + i, s[i] ? "..." : "");
 	return buf;

@@ -176,7 +176,7 @@ static void conn_answer(struct conn *c, json_t *id, json_t *result, const struct
 	json_t *m;
 
 	if (!result) {
-		conn_error(c, id, "GenericError", e->text);
+		conn_error(c, id, "GenericError", e ? e->text : "it failed");
 		return;
 	}
 	m = json_pack("{s:o}", "return", result);
