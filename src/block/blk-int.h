@@ -51,6 +51,7 @@ struct blk_lane {
 	bool started, stop;
 	pthread_t thread;
 	uint8_t *bounce; /* BOUNCE bytes, page-aligned */
+	uint64_t kicks;
 	struct blk_counters n;
 };
 

@@ -355,6 +355,11 @@ void blk_lane_watch(struct blk_lane *l, int kick_fd)
 	l->ops->watch(l, kick_fd);
 }
 
+uint64_t blk_lane_kicks(const struct blk_lane *l)
+{
+	return l->kicks;
+}
+
 /* One writer, the lane's thread; read from others. */
 static void count(uint64_t *c, uint64_t by)
 {

@@ -97,6 +97,7 @@ void blk_lane_free(struct blk_lane *l); /* nothing is in flight; ends the thread
 void blk_lane_call(struct blk_lane *l); /* any thread: turn() is called soon */
 /* On the lane's thread: the eventfd that kicks come from (borrowed, until another call), -1 for none */
 void blk_lane_watch(struct blk_lane *l, int kick_fd);
+uint64_t blk_lane_kicks(const struct blk_lane *l); /* that it saw; on the lane's thread */
 /* On the lane's thread */
 void blk_submit(struct blk_lane *l, struct blk_req *r);
 void blk_lane_counters(const struct blk_lane *l, struct blk_counters *n); /* any thread, adds to *n */

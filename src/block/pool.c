@@ -89,8 +89,11 @@ static void *pool_run(void *arg)
 
 	while (!__atomic_load_n(&p->l.stop, __ATOMIC_ACQUIRE)) {
 		bool again = p->l.turn(p->l.arg);
+		int n = epoll_wait(p->epoll_fd, ev, 2, again ? 0 : -1);
 
-		if (epoll_wait(p->epoll_fd, ev, 2, again ? 0 : -1) < 0 && errno != EINTR)
+		for (int i = 0; i < n; i++)
+			p->l.kicks += ev[i].data.u64;
+		if (n < 0 && errno != EINTR)
 			log_err("a queue of %s cannot wait: %s", p->l.blk->name, strerror(errno));
 		reap(p);
 	}
@@ -127,7 +130,7 @@ static void pool_submit(struct blk_lane *l, struct blk_req *r)
 static void pool_watch(struct blk_lane *l, int kick_fd)
 {
 	struct pool_lane *p = CONTAINER_OF(l, struct pool_lane, l);
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = 1};
 
 	if (l->kick_fd >= 0) {
 		epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, l->kick_fd, NULL);

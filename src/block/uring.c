@@ -208,7 +208,9 @@ static void reap(struct uring_lane *u)
 			completed(u, (struct blk_req *)(uintptr_t)data, c->res);
 		} else if (data == TAG_CANCEL) {
 			u->cancelling = false;
-		} else if (!(c->flags & IORING_CQE_F_MORE)) {
+		} else if (likely(c->flags & IORING_CQE_F_MORE)) {
+			u->l.kicks += data == TAG_KICK;
+		} else {
 			/* ended: cancelled, or there was no room for a completion, or that cannot be polled */
 			bool *armed = data == TAG_KICK ? &u->kick_armed : &u->wake_armed;
 

@@ -96,10 +96,10 @@ struct queue {
 	struct vreq *reqs, **spare; /* spare[0, nspare) are free */
 	struct iovec *iovs;
 	unsigned nspare, ndone;
+	uint64_t kicks;             /* of the lane, as far as they were counted */
 	struct virtq *vq;           /* NULL: stopped */
 	bool durable, stopping, said_broken;
 	uint64_t refused;           /* requests that did not get as far as blk_submit() */
-	struct log_rate rate;
 	/* from the transport's thread */
 	pthread_mutex_t lock;
 	pthread_cond_t answered;
@@ -296,9 +296,13 @@ static void obey(struct queue *q)
 static bool turn(void *arg)
 {
 	struct queue *q = arg;
+	uint64_t kicks = blk_lane_kicks(q->lane);
 	unsigned n = 0;
 	int rc = 1;
 
+	if (kicks != q->kicks && q->vq)
+		__atomic_store_n(&q->vq->n.kicks, q->vq->n.kicks + (kicks - q->kicks), __ATOMIC_RELAXED);
+	q->kicks = kicks;
 	if (q->ndone) {
 		q->ndone = 0;
 		virtq_notify(q->vq);
@@ -323,10 +327,11 @@ static bool turn(void *arg)
 			virtq_notify(q->vq);
 		}
 	}
-	if (unlikely(rc < 0) && !q->said_broken) {
+	/* an interrupt that says nothing to the driver, but the transport looks at the queue then */
+	if (unlikely(q->vq->broken) && !q->said_broken) {
 		q->said_broken = true;
-		if (log_rate_ok(&q->rate))
-			log_warn("queue %u is broken: %s", q->index, q->vq->why);
+		if (q->vq->call)
+			q->vq->call(q->vq, q->vq->call_arg);
 	}
 	/* some were done at once, or there may be more */
 	return q->ndone || (rc > 0 && q->nspare);

@@ -146,7 +146,7 @@ bool drv_poll(struct drv *d, unsigned *i)
 	uint64_t n;
 
 	/* where we want the next interrupt, before looking */
-	put_u16(d->ram + 0x2000 + 4 + 2 * (size_t)DRV_QUEUE, d->used);
+	__atomic_store_n((uint16_t *)(void *)(d->ram + 0x2000 + 4 + 2 * (size_t)DRV_QUEUE), d->used, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n((uint16_t *)(void *)(d->ram + 0x3002), __ATOMIC_ACQUIRE) == d->used)
 		return false;
