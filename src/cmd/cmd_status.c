@@ -194,7 +194,8 @@ static void print_device(const json_t *d, bool colour, bool verbose)
 		print_net(d);
 	printf(": %s%s%s", colour && !well ? "\033[31m" : "", client_text(d, "state"), colour && !well ? "\033[0m" : "");
 	if (client_number(d, "restarts"))
-		printf(", restarted %llu times", (unsigned long long)client_number(d, "restarts"));
+		printf(", restarted %llu time%s", (unsigned long long)client_number(d, "restarts"),
+			client_number(d, "restarts") == 1 ? "" : "s");
 	putchar('\n');
 	if (*client_text(d, "last"))
 		printf("  %-9s last: %s\n", "", client_text(d, "last"));
@@ -234,7 +235,8 @@ static void print_processes(const json_t *r)
 			format_size(client_number(p, "rss"), a), format_duration(client_number(p, "cpu-ns"), b),
 			(unsigned long long)client_number(p, "threads"), client_number(p, "threads") == 1 ? "" : "s");
 		if (client_number(p, "restarts"))
-			printf(", restarted %llu times", (unsigned long long)client_number(p, "restarts"));
+			printf(", restarted %llu time%s", (unsigned long long)client_number(p, "restarts"),
+				client_number(p, "restarts") == 1 ? "" : "s");
 		putchar('\n');
 		cpu_ns += client_number(p, "cpu-ns");
 	}

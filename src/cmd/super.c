@@ -95,6 +95,13 @@ static void menu_status(struct super *s)
 		s->cfg->vmm.cpus, s->cfg->vmm.cpus == 1 ? "" : "s",
 		format_size(s->cfg->vmm.memory, mem), format_duration(now_ns() - s->start_ns, up),
 		s->resets, s->resets == 1 ? "" : "s", (int)s->vmm.child.pid);
+	for (unsigned i = 0; i < s->devs->n; i++) {
+		const struct dev *d = &s->devs->dev[i];
+		char option[300];
+
+		term_say(&s->term, "[husk] %s: %s: %s, restarted %u time%s\n", d->name, dev_option(d, option, sizeof option),
+			dev_state_name(d->state), d->restarts, d->restarts == 1 ? "" : "s");
+	}
 }
 
 static bool menu_key(void *arg, uint8_t key)
