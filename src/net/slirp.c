@@ -21,6 +21,8 @@
  * own translation is off; we read the file once and exchange the addresses ourselves: what the guest sends to
  * 10.0.2.3 port 53 goes to the host's server, and what comes from there to the same guest port comes from 10.0.2.3.
  *
+ * Fragments of the guest are put together here (reass-int.h says why).
+ *
  * The host's loopback. libslirp closes the way over the gateway's address only; a guest that sends to 127.0.0.1, 0.0.0.0
  * or ::1 itself would be connected. Such frames end here, also with host_loopback.
  *
@@ -46,6 +48,7 @@
 #include "base/util.h"
 #include "net/net.h"
 #include "net/packet-int.h"
+#include "net/reass-int.h"
 
 enum { FDS = 8192 /* highest descriptor */, EVENTS = 64, QUEUE_BYTES = 8 << 20, DNS_PORT = 53 };
 enum { MTU_DEFAULT = 1500, SLIRP_MSS = 16384, MSS_MIN = 88 };
@@ -85,10 +88,11 @@ struct slirp_net {
 	uint16_t mss[2];     /* smallest of a SYN; IPv4, IPv6 */
 	bool loopback;
 	struct in_addr dns;  /* 0: nobody */
+	struct reass reass;
 	uint8_t dns_port[2][65536 / 8]; /* TCP, UDP: guest ports that talk to 10.0.2.3 */
 	uint8_t frame[NET_FRAME_MAX + 64] __attribute__((aligned(64)));
 	struct {
-		uint64_t dropped, loopback, delayed, fragments, fragments_down, cut, errors;
+		uint64_t dropped, loopback, delayed, fragments, cut, errors;
 	} n;
 };
 
@@ -462,26 +466,31 @@ static void raise_mss(struct slirp_net *s, uint8_t *frame, const struct packet *
 	packet_set16(frame, p, (size_t)(mss - frame), to);
 }
 
-static void slirp_send(void *n, const struct net_hdr *h, const struct iovec *iov, int niov, size_t len)
+static void rewrite_dns(struct slirp_net *s, uint8_t *frame, const struct packet *p)
 {
-	struct slirp_net *s = n;
-	/* 2 bytes further, so that IP's words are aligned */
-	uint8_t *frame = s->frame + 2;
-	struct packet p;
-	size_t at = 0;
+	unsigned port = packet_be16(frame + p->l4), bit = 1u << port % 8;
+	uint8_t *byte = &s->dns_port[p->proto == IPPROTO_UDP][port / 8];
+	uint32_t to = get_u32(frame + NET_ETH + 16);
 
-	for (int i = 0; i < niov && at < len; i++) {
-		size_t k = iov[i].iov_len < len - at ? iov[i].iov_len : len - at;
-
-		memcpy(frame + at, iov[i].iov_base, k);
-		at += k;
+	if (packet_be16(frame + p->l4 + 2) != DNS_PORT)
+		return;
+	if (to == htonl(NAMESERVER)) {
+		*byte |= (uint8_t)bit;
+		packet_ip4_readdress(frame, p, 16, s->dns.s_addr);
+	} else if (to == s->dns.s_addr) {
+		*byte &= (uint8_t)~bit;
 	}
-	/* from here on nobody else writes it; what was checked is what libslirp gets */
-	if (h->gso_type)
-		packet_set_length(frame, at);
-	switch (packet_parse(&p, frame, at)) {
+}
+
+/* A whole frame in memory of ours. */
+static void down(struct slirp_net *s, const struct net_hdr *h, uint8_t *frame, size_t len)
+{
+	bool l4;
+	struct packet p;
+
+	switch (packet_parse(&p, frame, len)) {
 	case PACKET_ARP:
-		slirp_input(s->slirp, frame, (int)at);
+		slirp_input(s->slirp, frame, (int)len);
 		return;
 	case PACKET_IP:
 		break;
@@ -490,30 +499,41 @@ static void slirp_send(void *n, const struct net_hdr *h, const struct iovec *iov
 		return;
 	}
 	if (p.fragment) {
-		s->n.fragments_down++;
-		return;
+		frame = reass_add(&s->reass, frame, &p, now_ns(), &len);
+		if (!frame || packet_parse(&p, frame, len) != PACKET_IP || p.fragment)
+			return;
+	} else if (h->flags & NET_NEEDS_CSUM) {
+		packet_checksum(frame, &p, h->csum_start, h->csum_offset, len);
 	}
 	if (to_loopback(frame, &p)) {
 		s->n.loopback++;
 		return;
 	}
-	if (h->flags & NET_NEEDS_CSUM)
-		packet_checksum(frame, &p, h->csum_start, h->csum_offset, at);
+	l4 = p.proto == IPPROTO_TCP || p.proto == IPPROTO_UDP;
 	if (p.proto == IPPROTO_TCP && p.syn)
 		raise_mss(s, frame, &p);
-	if (p.version == 4 && s->dns.s_addr && (p.proto == IPPROTO_TCP || p.proto == IPPROTO_UDP) &&
-		packet_be16(frame + p.l4 + 2) == DNS_PORT) {
-		unsigned port = packet_be16(frame + p.l4), bit = 1u << port % 8;
-		uint8_t *byte = &s->dns_port[p.proto == IPPROTO_UDP][port / 8];
+	if (p.version == 4 && l4 && s->dns.s_addr)
+		rewrite_dns(s, frame, &p);
+	slirp_input(s->slirp, frame, (int)len);
+}
 
-		if (get_u32(frame + NET_ETH + 16) == htonl(NAMESERVER)) {
-			*byte |= (uint8_t)bit;
-			packet_ip4_readdress(frame, &p, 16, s->dns.s_addr);
-		} else if (get_u32(frame + NET_ETH + 16) == s->dns.s_addr) {
-			*byte &= (uint8_t)~bit;
-		}
+static void slirp_send(void *n, const struct net_hdr *h, const struct iovec *iov, int niov, size_t len)
+{
+	struct slirp_net *s = n;
+	/* 2 bytes further, so that IP's words are aligned */
+	uint8_t *frame = s->frame + 2;
+	size_t at = 0;
+
+	for (int i = 0; i < niov && at < len; i++) {
+		size_t k = iov[i].iov_len < len - at ? iov[i].iov_len : len - at;
+
+		memcpy(frame + at, iov[i].iov_base, k);
+		at += k;
 	}
-	slirp_input(s->slirp, frame, (int)at);
+	/* from here on nobody else writes it; what is checked is what libslirp gets */
+	if (h->gso_type)
+		packet_set_length(frame, at);
+	down(s, h, frame, at);
 }
 
 static void slirp_flush(void *n)
@@ -576,8 +596,9 @@ static size_t slirp_stats(void *n, char *buf, size_t len)
 {
 	struct slirp_net *s = n;
 	int k = snprintf(buf, len, "sockets %u\nslirp_dropped %llu\nslirp_delayed %llu\nslirp_loopback_refused %llu\n"
-		"slirp_guest_errors %llu\n", s->nset, (unsigned long long)s->n.dropped, (unsigned long long)s->n.delayed,
-		(unsigned long long)s->n.loopback, (unsigned long long)s->n.errors);
+		"slirp_fragments_dropped %llu\nslirp_guest_errors %llu\n", s->nset, (unsigned long long)s->n.dropped, (unsigned long long)s->n.delayed,
+		(unsigned long long)s->n.loopback, (unsigned long long)s->reass.dropped,
+		(unsigned long long)s->n.errors);
 
 	return k < 0 ? 0 : (size_t)k < len ? (size_t)k : len;
 }

@@ -69,5 +69,10 @@ int main(int argc, char **argv)
 	guest_udp(&g, 0x0a000202, 1000, 69, "\0\1file\0octet", 13);
 	guest_udp(&g, 0x0a000202, 1000, 67, "\1\1\6", 3);
 	fclose(out);
+	begin("fragments", 3, 0, 0);
+	g.cut = 16;
+	guest_udp(&g, 0x0a000202, 1000, 69, "\0\1a file with a long name\0octet", 33);
+	guest_udp(&g, 0x0a000203, 1000, 53, "a question in three pieces", 26);
+	fclose(out);
 	return 0;
 }

@@ -204,6 +204,26 @@ void guest_arp(struct guest *g, uint32_t ip)
 	guest_send(g, NULL, f, sizeof f);
 }
 
+/* What is in g->frame, n bytes behind the IP header, in pieces. */
+static void send_fragments(struct guest *g, size_t n)
+{
+	static uint8_t f[2000];
+
+	for (size_t i = (n + g->cut - 1) / g->cut; i-- > 0;) {
+		size_t off = i * g->cut, from = off >= g->overlap ? off - g->overlap : off;
+		size_t k = off + g->cut < n ? off + g->cut - from : n - from;
+
+		memcpy(f, g->frame, L4);
+		memcpy(f + L4, g->frame + L4 + from, k);
+		be16(f + IP + 2, (unsigned)(20 + k));
+		be16(f + IP + 4, 0x1234);
+		be16(f + IP + 6, (unsigned)(from / 8 | (off + g->cut < n ? 0x2000 : 0)));
+		be16(f + IP + 10, 0);
+		be16(f + IP + 10, (uint16_t)~guest_sum(f + IP, 20, 0));
+		guest_send(g, NULL, f, L4 + k);
+	}
+}
+
 static void udp_frame(struct guest *g, const uint8_t *dst, uint32_t src, uint32_t ip, unsigned lport, unsigned rport,
 	const void *data, size_t len)
 {
@@ -218,14 +238,17 @@ static void udp_frame(struct guest *g, const uint8_t *dst, uint32_t src, uint32_
 	be16(f + L4 + 6, 0);
 	memcpy(f + L4 + 8, data, len);
 	be16(f + L4 + 6, pseudo(f, 8 + len));
-	if (g->features & G_CSUM) {
+	if (g->features & G_CSUM && !g->cut) {
 		h = (struct net_hdr){.flags = NET_NEEDS_CSUM, .csum_start = L4, .csum_offset = 6};
 	} else {
 		uint16_t sum = (uint16_t)~guest_sum(f + L4, 8 + len, 0);
 
 		be16(f + L4 + 6, sum ? sum : 0xffff);
 	}
-	guest_send(g, &h, f, L4 + 8 + len);
+	if (g->cut)
+		send_fragments(g, 8 + len);
+	else
+		guest_send(g, &h, f, L4 + 8 + len);
 }
 
 void guest_udp(struct guest *g, uint32_t ip, uint16_t lport, uint16_t rport, const void *data, size_t len)

@@ -46,6 +46,8 @@ struct guest {
 	unsigned mss, rx_size;  /* of SYNs; of a receive buffer */
 	unsigned rx_posted;     /* how many of them, at most */
 	unsigned pieces;        /* a frame down is in so many descriptors, 0: 1 */
+	unsigned cut;           /* UDP goes in fragments of so many bytes, the last one first; 0: whole */
+	unsigned overlap;       /* each begins so many bytes too early */
 	bool plain;             /* no pattern in streams: a bench */
 	void (*kick)(struct guest *g, unsigned q);
 	void *kick_arg;

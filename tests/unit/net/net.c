@@ -459,6 +459,33 @@ static void udp_large(void)
 	stop();
 }
 
+/* And one that the guest sends in pieces, the last first, arrives whole; pieces that overlap are none. */
+static void udp_fragments(void)
+{
+	const struct slirp_config c = {.host_loopback = true};
+	static uint8_t ask[5000];
+	struct server s = {.gate = -1};
+
+	for (size_t i = 0; i < sizeof ask; i++)
+		ask[i] = guest_pattern(i);
+	up(&c, ALL);
+	server_start(&s, UDP_ECHO, loopback, 0, 0);
+	m.g.cut = 1480;
+	m.g.overlap = 8;
+	guest_udp(&m.g, GATEWAY, 5000, s.port, ask, sizeof ask);
+	assert(!guest_wait(&m.g, has_large, 20) && stat_of("slirp_fragments_dropped") > 0);
+	m.g.overlap = 0;
+	guest_udp(&m.g, GATEWAY, 5000, s.port, ask, sizeof ask);
+	assert(guest_wait(&m.g, has_large, WAIT));
+	server_join(&s);
+	assert(s.got == sizeof ask && !memcmp(m.g.udp + 8, ask, sizeof ask));
+	/* more datagrams at a time than there is room for: the oldest go, and all is as before */
+	m.g.cut = 8;
+	for (unsigned i = 0; i < 10; i++)
+		guest_udp(&m.g, 0x0a000205 + i, 5000, 9, ask, 17);
+	stop();
+}
+
 /* A resolver on the host's loopback, as systemd-resolved is one. Port 53 takes privilege. */
 static void dns(void)
 {
@@ -631,6 +658,7 @@ int main(void)
 	lease();
 	udp();
 	udp_large();
+	udp_fragments();
 	dns();
 	hostile_headers();
 	echo(ALL, 3 << 20, 0, G_ENTRIES);
