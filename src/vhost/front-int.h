@@ -14,7 +14,7 @@
 struct front_queue {
 	struct vhost_front *f;
 	int kick_fd;
-	struct watch call; /* its fd is ours for good: a new back-end gets the same */
+	struct watch call, err; /* their descriptors are ours for good: a new back-end gets the same */
 	struct virtio_ring ring;
 };
 

@@ -82,6 +82,16 @@ static void call_ready(struct watch *w, uint32_t events)
 	f->cfg.call(f->cfg.arg, (unsigned)(q - f->q));
 }
 
+static void err_ready(struct watch *w, uint32_t events)
+{
+	struct front_queue *q = CONTAINER_OF(w, struct front_queue, err);
+	uint64_t n;
+
+	(void)events;
+	if (read(w->fd, &n, sizeof n) == sizeof n)
+		q->f->cfg.broken(q->f->cfg.arg, (unsigned)(q - q->f->q));
+}
+
 static int watch_sock(struct vhost_front *f)
 {
 	int rc;
@@ -305,10 +315,11 @@ static int queue_new(struct vhost_front *f, unsigned i)
 	q->f = f;
 	q->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	q->call = (struct watch){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = call_ready};
-	if (q->kick_fd < 0 || q->call.fd < 0)
+	q->err = (struct watch){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = err_ready};
+	if (q->kick_fd < 0 || q->call.fd < 0 || q->err.fd < 0)
 		return -errno;
 	rc = loop_add(f->loop, &q->call, EPOLLIN);
-	return rc;
+	return rc ? rc : loop_add(f->loop, &q->err, EPOLLIN);
 }
 
 /*
@@ -376,7 +387,7 @@ int vhost_front_new(struct vhost_front **out, const struct vhost_front_config *c
 	f->new_sock = f->back_peer = f->bits_fd = f->inflight_fd = f->log_fd = -1;
 	f->back_watch.fd = f->wish_watch.fd = -1;
 	for (unsigned i = 0; i < VIRTIO_QUEUES; i++)
-		f->q[i].kick_fd = f->q[i].call.fd = -1;
+		f->q[i].kick_fd = f->q[i].call.fd = f->q[i].err.fd = -1;
 	pthread_mutex_init(&f->lock, NULL);
 	if (c->config)
 		memcpy(f->config, c->config, min_u64(c->config_len, sizeof f->config));
@@ -432,6 +443,8 @@ void vhost_front_free(struct vhost_front *f)
 			close(f->q[i].kick_fd);
 		if (f->q[i].call.fd >= 0)
 			close(f->q[i].call.fd);
+		if (f->q[i].err.fd >= 0)
+			close(f->q[i].err.fd);
 	}
 	const int fds[] = {f->sock, f->new_sock, f->back_watch.fd, f->back_peer, f->wish_watch.fd, f->bits_fd,
 		f->inflight_fd, f->log_fd};

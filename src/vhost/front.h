@@ -37,6 +37,7 @@ struct vhost_front_config {
 	bool translated; /* the engine translates code: say which pages the back-end wrote */
 	/* On the front-end's thread, no lock held */
 	void (*call)(void *arg, unsigned q);
+	void (*broken)(void *arg, unsigned q); /* the driver has broken queue q, says the back-end */
 	void (*config_changed)(void *arg);
 	void (*stopped)(void *arg);
 	void (*state)(void *arg, enum vhost_front_state s, const char *why);

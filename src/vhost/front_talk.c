@@ -338,6 +338,7 @@ static int start_queue(struct vhost_front *f, unsigned i)
 	rc = rc ? rc : tell_state(f, VHOST_SET_VRING_BASE, i, base);
 	rc = rc ? rc : tell(f, &addr);
 	rc = rc ? rc : tell_fd(f, VHOST_SET_VRING_CALL, i, q->call.fd);
+	rc = rc ? rc : tell_fd(f, VHOST_SET_VRING_ERR, i, q->err.fd);
 	rc = rc ? rc : tell_fd(f, VHOST_SET_VRING_KICK, i, q->kick_fd);
 	if (!rc && f->has_protocol)
 		rc = tell_state(f, VHOST_SET_VRING_ENABLE, i, 1);

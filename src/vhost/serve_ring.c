@@ -123,6 +123,7 @@ static int ring_start(struct vhost_ring *r, struct err *e)
 			r->size ? "place" : "size");
 	r->vq.mem = &s->mem;
 	r->vq.features = s->features & ~(VHOST_F_LOG_ALL | VHOST_F_PROTOCOL_FEATURES);
+	r->vq.chain_max = s->dev->queue_size;
 	r->vq.kick_fd = r->kick.fd;
 	r->vq.call = ring_call;
 	r->vq.call_arg = r;

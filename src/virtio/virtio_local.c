@@ -24,7 +24,8 @@ static void local_call(struct virtq *q, void *arg)
 {
 	struct virtio_local *l = arg;
 
-	if (l->pci)
+	/* one that has just broken calls, too; local_kick() sees to that */
+	if (l->pci && !q->broken)
 		virtio_pci_interrupt(l->pci, (unsigned)(q - l->vq));
 }
 

@@ -10,7 +10,7 @@
  *	avail   6 + 2 * size   le16 flags, le16 idx, le16 ring[size], le16 used_event; 2-aligned
  *	used    6 + 8 * size   le16 flags, le16 idx, {le32 id, le32 len}[size], le16 avail_event; 4-aligned
  *
- * What keeps us bounded. A chain has at most as many descriptors as the queue (2.7.5.3.1), which also ends loops;
+ * What keeps us bounded. A chain has at most as many descriptors as the queue (2.7.5.3.1; or chain_max), which also ends loops;
  * an indirect table counts by its entries, and one level of them is all there is (2.7.5.3.2). Each descriptor is
  * read once, with loads that the compiler may not repeat, and only the copy is looked at. avail->idx may be at most
  * size ahead, and at most size requests are out. All bytes of a request fit 32 bits, as used.len does.
@@ -135,6 +135,8 @@ void virtq_break(struct virtq *q, const char *why)
 	q->why = why;
 	__atomic_store_n(&q->broken, true, __ATOMIC_RELEASE);
 	count(&q->n.broken, 1);
+	if (q->call)
+		q->call(q, q->call_arg);
 }
 
 static int __attribute__((cold, noinline)) broken(struct virtq *q, const char *why)
@@ -317,7 +319,7 @@ static inline int segment(struct virtq *q, struct virtq_req *r, unsigned n, uint
 static int chain(struct virtq *q, struct virtq_req *r, unsigned head)
 {
 	const uint8_t *entries = q->desc;
-	unsigned size = q->ring.size, left = size, i = head, n = 0, nout = 0;
+	unsigned size = q->ring.size, left = virtq_chain_max(q), i = head, n = 0, nout = 0;
 	uint64_t total = 0, out_len = 0;
 	bool indirect = false, in = false;
 

@@ -51,6 +51,12 @@ struct virtq {
 	uint64_t features;     /* negotiated */
 	struct virtio_ring ring;
 	struct virtq_inflight *inflight; /* NULL: none; at least virtq_inflight_size(ring.size) bytes */
+	/*
+	 * Most descriptors of a chain, 0: as many as the queue has, which is the specification's limit. A transport whose
+	 * device was made for longer queues allows their length: drivers go by seg_max, which the device announced
+	 * before it could know how short a queue its driver chooses.
+	 */
+	uint16_t chain_max;
 	int kick_fd;                     /* borrowed; -1: none. May be blocking or not. */
 	/* Sends the interrupt. The thread that uses the queue. */
 	void (*call)(struct virtq *q, void *arg);
@@ -102,9 +108,14 @@ struct virtq_req {
 int virtq_start(struct virtq *q, uint16_t next_avail, struct err *e);
 void virtq_stop(struct virtq *q); /* frees what start allocated; harmless when not started */
 
+static inline unsigned virtq_chain_max(const struct virtq *q)
+{
+	return q->chain_max > q->ring.size ? q->chain_max : q->ring.size;
+}
+
 static inline unsigned virtq_iov_max(const struct virtq *q)
 {
-	return q->ring.size + MEM_REGIONS;
+	return virtq_chain_max(q) + MEM_REGIONS;
 }
 
 /*
@@ -149,7 +160,10 @@ void virtq_notify(struct virtq *q);
  */
 bool virtq_kicks(struct virtq *q, bool wanted); /* wanted after virtq_start() */
 
-/* Breaks the queue for a reason that the device found (a request without a status byte ...). why: constant */
+/*
+ * Breaks the queue for a reason that the device found (a request without a status byte ...), and calls call(), so that the
+ * transport looks. why: constant
+ */
 void virtq_break(struct virtq *q, const char *why);
 
 #endif

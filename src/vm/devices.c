@@ -45,6 +45,7 @@ struct device {
 
 struct port {
 	struct devices *d;
+	bool blocked; /* the socket has no room: EPOLLOUT calls virtio_console_room() */
 	unsigned number;
 	bool terminal; /* not a plain channel */
 	struct watch watch;
@@ -94,6 +95,17 @@ static void front_call(void *arg, unsigned q)
 
 	bus_lock(v->d->h.bus);
 	virtio_pci_interrupt(v->pci, q);
+	bus_unlock(v->d->h.bus);
+}
+
+static void front_broken(void *arg, unsigned q)
+{
+	struct device *v = arg;
+	char why[64];
+
+	snprintf(why, sizeof why, "its driver has broken queue %u", q);
+	bus_lock(v->d->h.bus);
+	virtio_pci_broken(v->pci, why);
 	bus_unlock(v->d->h.bus);
 }
 
@@ -184,7 +196,7 @@ static int add_vhost(struct devices *d, const struct vhost_config_dev *c, struct
 	const struct vhost_front_config f = {.name = v->name, .sock = c->fd, .mem = d->h.mem, .id = c->id,
 		.nqueues = c->queues, .queue_size = c->queue_size, .features = features | RING_FEATURES,
 		.config = net ? config : NULL, .config_len = net ? NET_CONFIG : BLK_CONFIG,
-		.translated = d->h.code_changed, .call = front_call, .config_changed = front_config_changed,
+		.translated = d->h.code_changed, .call = front_call, .broken = front_broken, .config_changed = front_config_changed,
 		.stopped = front_stopped, .state = front_state, .code_changed = front_code_changed, .arg = v};
 	struct virtio_back back = {.name = v->name, .id = c->id, .queue_size = c->queue_size,
 		.config_len = f.config_len, .config_read = back_config_read, .config_write = back_config_write,
@@ -223,10 +235,10 @@ static int add_local(struct devices *d, const char *name, struct virtio_dev *dev
 
 /* ---- console ports: a stream socket each ---- */
 
-static void port_events(struct port *p, bool out)
+static void port_events(struct port *p)
 {
 	if (p->watch.slot)
-		loop_mod(p->d->h.loop, &p->watch, (p->in_off == p->in_len ? EPOLLIN : 0) | (out ? EPOLLOUT : 0));
+		loop_mod(p->d->h.loop, &p->watch, (p->in_off == p->in_len ? EPOLLIN : 0) | (p->blocked ? EPOLLOUT : 0));
 }
 
 /*
@@ -246,7 +258,8 @@ static size_t console_tx(void *arg, unsigned number, const void *data, size_t le
 	while (n < 0 && errno == EINTR);
 	if ((n >= 0 && (size_t)n == len) || (n < 0 && errno != EAGAIN) || p->terminal)
 		return len;
-	port_events(p, true);
+	p->blocked = true;
+	port_events(p);
 	return n < 0 ? 0 : (size_t)n;
 }
 
@@ -261,7 +274,7 @@ static void console_room(void *arg, unsigned number)
 	struct devices *d = arg;
 
 	port_feed(&d->port[number]);
-	port_events(&d->port[number], false);
+	port_events(&d->port[number]);
 }
 
 static void console_later(void *arg, unsigned number)
@@ -294,7 +307,9 @@ static void port_ready(struct watch *w, uint32_t events)
 	}
 	if (events & (EPOLLHUP | EPOLLERR))
 		loop_del(p->d->h.loop, w);
-	port_events(p, false);
+	if (events & EPOLLOUT)
+		p->blocked = false;
+	port_events(p);
 	if (events & EPOLLOUT)
 		virtio_console_room(p->d->console, p->number);
 	bus_unlock(p->d->h.bus);

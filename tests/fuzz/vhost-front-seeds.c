@@ -39,7 +39,7 @@ static void begin(const char *dir, const char *name)
 static void conversation(uint64_t protocol, bool log)
 {
 	static const uint32_t rings[] = {VHOST_SET_VRING_NUM, VHOST_SET_VRING_BASE, VHOST_SET_VRING_ADDR,
-		VHOST_SET_VRING_CALL, VHOST_SET_VRING_KICK, VHOST_SET_VRING_ENABLE};
+		VHOST_SET_VRING_CALL, VHOST_SET_VRING_ERR, VHOST_SET_VRING_KICK, VHOST_SET_VRING_ENABLE};
 	struct vhost_config cfg = {.size = 16};
 	struct vhost_inflight in = {.mmap_size = 4096, .nqueues = 2, .queue_size = 16};
 	struct vhost_range code = {0x5000, 0x1000};

@@ -88,7 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct vhost_front_config c = {.name = "fuzz0", .mem = &mem, .id = VIRTIO_ID_RNG, .nqueues = QUEUES,
 		.queue_size = SIZE, .features = VIRTIO_F_VERSION_1 | 0xff, .config_len = CONFIG, .answer_ms = 1, .drain_ms = 1,
 		.translated = true,
-		.call = on_call, .config_changed = on_event, .stopped = on_event, .state = on_state,
+		.call = on_call, .broken = on_call, .config_changed = on_event, .stopped = on_event, .state = on_state,
 		.code_changed = on_code};
 	struct vhost_front *f;
 	struct err e;

@@ -118,7 +118,7 @@ static pid_t back_end(int *sock, int hold, uint64_t features)
 
 static struct mem mem;
 static struct vhost_front *front;
-static _Atomic unsigned ncalls, nstopped, nstates[3], ncode;
+static _Atomic unsigned ncalls, nstopped, nstates[3], ncode, nbroken;
 static _Atomic uint16_t used_at_code;
 static uint16_t avail_idx;
 
@@ -138,6 +138,13 @@ static void on_call(void *arg, unsigned q)
 	(void)arg;
 	assert(q == 0);
 	ncalls++;
+}
+
+static void on_broken(void *arg, unsigned q)
+{
+	(void)arg;
+	assert(q == 0);
+	nbroken++;
 }
 
 static void on_config(void *arg)
@@ -213,7 +220,7 @@ static struct vhost_front_config config(int sock)
 {
 	return (struct vhost_front_config){.name = "toy0", .sock = sock, .mem = &mem, .id = VIRTIO_ID_RNG, .nqueues = 4,
 		.queue_size = SIZE, .features = VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | 0xff, .config_len = CONFIG,
-		.translated = true, .call = on_call, .config_changed = on_config, .stopped = on_stopped,
+		.translated = true, .call = on_call, .broken = on_broken, .config_changed = on_config, .stopped = on_stopped,
 		.state = on_state, .code_changed = on_code};
 }
 
@@ -303,6 +310,16 @@ static void test_life(void)
 	vhost_front_socket(front, sock);
 	WAIT_FOR(nstopped == 2);
 
+	/* a driver that breaks its ring: we are told, and a reset helps */
+	start();
+	put16(AVAIL + 4, 0x7fff);
+	put16(AVAIL + 2, 1);
+	assert(nbroken == 0);
+	vhost_front_kick(front, 0);
+	WAIT_FOR(nbroken > 0);
+	vhost_front_stop(front);
+	WAIT_FOR(nstopped == 3);
+
 	/* one with fewer features does not fit */
 	start();
 	push(0);
@@ -319,7 +336,7 @@ static void test_life(void)
 	/* nobody comes any more */
 	vhost_front_stop(front);
 	vhost_front_give_up(front);
-	WAIT_FOR(nstopped == 3);
+	WAIT_FOR(nstopped == 4);
 	vhost_front_free(front);
 }
 
