@@ -54,7 +54,6 @@ static const struct sandbox_syscall tap_syscalls[] = {
 	SANDBOX_END,
 };
 
-enum { SOCKETS = 2048 /* of a guest at a time */ };
 enum {
 	OPT_MAC = DEVICE_OPT_OWN,
 	OPT_MTU,
@@ -195,7 +194,7 @@ int main(int argc, char **argv)
 			return device_fail(&d, &e);
 		d.syscalls = user_syscalls;
 		d.network = true;
-		d.new_fds = SOCKETS;
+		d.new_fds = SLIRP_SOCKETS + 64; /* a little more, as one frame may open more than one */
 		/* 256 KiB of buffers for each connection and the queues, in theory; few have more than a part of it */
 		d.data_max = 768u << 20;
 	} else {

@@ -75,17 +75,18 @@ void net_forward_format(const struct net_forward *f, char buf[64]);
 /* "52:54:00:12:34:56": one station's address, neither zero nor a group. 0 or -EINVAL with words. */
 int net_mac_parse(const char *s, uint8_t mac[6], struct err *e);
 
-enum { NET_FORWARDS = 64 };
+enum { NET_FORWARDS = 64, SLIRP_SOCKETS = 2048 };
 struct slirp_config {
 	struct net_forward forward[NET_FORWARDS];
 	unsigned nforwards;
+	unsigned sockets;     /* open at a time, beside the forwards'; 0: SLIRP_SOCKETS */
 	unsigned mtu;         /* of the guest's interface, 0: 1500 */
 	struct in_addr dns;   /* who answers what is sent to 10.0.2.3; 0.0.0.0: the first of /etc/resolv.conf */
 	bool host_loopback;   /* the guest may reach the host's 127.0.0.1 through the gateway's address */
 	bool restricted;      /* no way out, forwards only */
 	const char *hostname; /* what DHCP tells the guest; may be NULL */
 };
-/* Opens the forwards' ports. Later: sockets and memory, nothing else; slirp_syscalls are what that takes. */
+/* Opens the forwards' ports. Later: sockets and memory, nothing else. */
 int slirp_net_new(struct net *net, struct loop *l, const struct slirp_config *c, struct err *e);
 /* fd of a tap device with IFF_VNET_HDR (taken); its name, if it was opened by name, for messages. */
 int tap_net_new(struct net *net, struct loop *l, int fd, struct err *e);

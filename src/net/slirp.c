@@ -50,7 +50,7 @@
 #include "net/packet-int.h"
 #include "net/reass-int.h"
 
-enum { FDS = 8192 /* highest descriptor */, EVENTS = 64, QUEUE_BYTES = 8 << 20, DNS_PORT = 53 };
+enum { FDS = 8192 /* highest descriptor */, EVENTS = 64, QUEUE_BYTES = 8 << 20, DNS_PORT = 53, DHCP_PORT = 67 };
 enum { MTU_DEFAULT = 1500, SLIRP_MSS = 16384, MSS_MIN = 88 };
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -58,6 +58,7 @@ enum { MTU_DEFAULT = 1500, SLIRP_MSS = 16384, MSS_MIN = 88 };
 struct fd_state {
 	uint16_t have, happened; /* EPOLL* */
 	uint8_t wanted;          /* SLIRP_POLL_* */
+	bool open;               /* a connection's; not a forward's port */
 	bool reads;              /* it was wanted for reading before: connected, or listening */
 	uint32_t seen, at;       /* generation; place in set[] */
 };
@@ -78,7 +79,7 @@ struct slirp_net {
 	struct timer ra;     /* router advertisements */
 	struct fd_state fd[FDS];
 	int set[FDS];        /* descriptors that are in ep */
-	unsigned nset;
+	unsigned nset, nopen, max_open;
 	uint32_t seen;
 	bool holding;        /* ep is not watched, as queue has frames */
 	struct queued *head, **tail;
@@ -235,6 +236,9 @@ static int add_poll(int fd, int events, void *opaque)
 	if (fd < 0 || fd >= FDS)
 		return -1;
 	f = &s->fd[fd];
+	/* no room for another: accept() would fail, and be tried again for ever */
+	if (!f->open && s->nopen >= s->max_open)
+		return -1;
 	ev.events = (events & SLIRP_POLL_IN ? EPOLLIN : 0u) | (events & SLIRP_POLL_OUT ? EPOLLOUT : 0u) |
 		(events & SLIRP_POLL_PRI ? EPOLLPRI : 0u);
 	f->seen = s->seen;
@@ -386,8 +390,12 @@ static void timer_mod(void *timer, int64_t ms, void *opaque)
 
 static void register_poll_fd(int fd, void *opaque)
 {
-	(void)fd;
-	(void)opaque;
+	struct slirp_net *s = opaque;
+
+	if (fd < 0 || fd >= FDS || s->fd[fd].open)
+		return;
+	s->fd[fd].open = true;
+	s->nopen++;
 }
 
 static void unregister_poll_fd(int fd, void *opaque)
@@ -398,6 +406,8 @@ static void unregister_poll_fd(int fd, void *opaque)
 		return;
 	set_remove(s, fd);
 	s->fd[fd].reads = false;
+	s->nopen -= s->fd[fd].open;
+	s->fd[fd].open = false;
 }
 
 static void notify(void *opaque)
@@ -482,6 +492,14 @@ static void rewrite_dns(struct slirp_net *s, uint8_t *frame, const struct packet
 	}
 }
 
+/* May make libslirp open a socket. It would take all descriptors that this process may have, also vhost-user's. */
+static bool opens(const uint8_t *frame, const struct packet *p)
+{
+	if (p->proto == IPPROTO_TCP)
+		return p->syn;
+	return p->proto == IPPROTO_ICMP || (p->proto == IPPROTO_UDP && packet_be16(frame + p->l4 + 2) != DHCP_PORT);
+}
+
 /* A whole frame in memory of ours. */
 static void down(struct slirp_net *s, const struct net_hdr *h, uint8_t *frame, size_t len)
 {
@@ -507,6 +525,10 @@ static void down(struct slirp_net *s, const struct net_hdr *h, uint8_t *frame, s
 	}
 	if (to_loopback(frame, &p)) {
 		s->n.loopback++;
+		return;
+	}
+	if (s->nopen >= s->max_open && opens(frame, &p)) {
+		s->n.dropped++;
 		return;
 	}
 	l4 = p.proto == IPPROTO_TCP || p.proto == IPPROTO_UDP;
@@ -596,7 +618,7 @@ static size_t slirp_stats(void *n, char *buf, size_t len)
 {
 	struct slirp_net *s = n;
 	int k = snprintf(buf, len, "sockets %u\nslirp_dropped %llu\nslirp_delayed %llu\nslirp_loopback_refused %llu\n"
-		"slirp_fragments_dropped %llu\nslirp_guest_errors %llu\n", s->nset, (unsigned long long)s->n.dropped, (unsigned long long)s->n.delayed,
+		"slirp_fragments_dropped %llu\nslirp_guest_errors %llu\n", s->nopen, (unsigned long long)s->n.dropped, (unsigned long long)s->n.delayed,
 		(unsigned long long)s->n.loopback, (unsigned long long)s->reass.dropped,
 		(unsigned long long)s->n.errors);
 
@@ -712,6 +734,7 @@ int slirp_net_new(struct net *net, struct loop *l, const struct slirp_config *c,
 	s->net = net;
 	s->loop = l;
 	s->tail = &s->head;
+	s->max_open = c->sockets ? c->sockets : SLIRP_SOCKETS;
 	s->mtu = c->mtu ? c->mtu : MTU_DEFAULT;
 	slirp_guest(s, 0);
 	s->timer.fire = timer_fire;

@@ -562,6 +562,26 @@ static void closed_loopback(void)
 	server_join(&s);
 }
 
+/* A guest that opens more and more: so many and no more, and who has a connection keeps it. */
+static void many_sockets(void)
+{
+	const struct slirp_config c = {.host_loopback = true, .sockets = 5};
+	struct server s = {.gate = -1};
+
+	up(&c, ALL);
+	server_start(&s, ECHO, loopback, 0, 0);
+	conn = guest_connect(&m.g, GATEWAY, 43000, s.port);
+	assert(guest_wait(&m.g, conn_reset, WAIT) && conn->open);
+	for (uint16_t i = 0; i < 50; i++)
+		guest_udp(&m.g, GATEWAY, (uint16_t)(6000 + i), 9, "x", 1);
+	assert(stat_of("sockets") == 5 && stat_of("slirp_dropped") == 46);
+	conn->want = 10000;
+	conn->close = true;
+	assert(guest_wait(&m.g, conn_over, WAIT) && conn->in == 10000);
+	server_join(&s);
+	stop();
+}
+
 /* Not the loopback: by the host's own address, without leave. */
 static void outside(void)
 {
@@ -674,6 +694,7 @@ int main(void)
 	forward_in();
 	closed_loopback();
 	outside();
+	many_sockets();
 	stop_and_go();
 	return 0;
 }
