@@ -48,6 +48,7 @@
 #include "base/util.h"
 #include "net/net.h"
 #include "net/packet-int.h"
+#include "net/port-int.h"
 #include "net/reass-int.h"
 
 enum { FDS = 8192 /* highest descriptor */, EVENTS = 64, QUEUE_BYTES = 8 << 20, DNS_PORT = 53, DHCP_PORT = 67 };
@@ -661,14 +662,15 @@ static struct in_addr host_dns(void)
 
 static int forward_failed(const struct net_forward *f, int code, struct err *e)
 {
-	char text[64];
+	char text[64], holder[80];
 
 	net_forward_format(f, text);
 	switch (code) {
 	case EADDRINUSE:
-		return err_set(e, code, "forward %s: port %u of the host is in use by another program ('ss -l%cnp sport = "
-			":%u' shows which); choose another host port, or end that program", text, f->host_port,
-			f->udp ? 'u' : 't', f->host_port);
+		if (!port_holder(f->host_port, f->udp, holder, sizeof holder))
+			snprintf(holder, sizeof holder, "another program");
+		return err_set(e, code, "forward %s: port %u of the host is in use by %s; choose another host port, or end that "
+			"program ('ss -l%cnp sport = :%u' shows it)", text, f->host_port, holder, f->udp ? 'u' : 't', f->host_port);
 	case EACCES:
 		return err_set(e, code, "forward %s: port %u of the host is for privileged programs; choose one from 1024 on",
 			text, f->host_port);

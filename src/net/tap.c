@@ -7,8 +7,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if.h>
 #include <linux/if_tun.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +182,10 @@ int tap_open(const char *ifname, struct err *e)
 	if (!*ifname || strlen(ifname) >= IFNAMSIZ)
 		return err_set(e, EINVAL, "tap interface '%s': a name has 1 to %d characters", ifname, IFNAMSIZ - 1);
 	memcpy(ifr.ifr_name, ifname, strlen(ifname));
+	/* root would make one, which nobody has configured and which ends with us */
+	if (!if_nametoindex(ifname))
+		return err_set(e, ENODEV, "there is no interface '%s'; as root, 'ip tuntap add dev %s mode tap user NAME' makes one "
+			"for that user", ifname, ifname);
 	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return err_set(e, errno, "tap interface '%s': /dev/net/tun: %s", ifname, strerror(errno));

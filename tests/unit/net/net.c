@@ -398,6 +398,8 @@ static void forward_in(void)
 	m.g.listening = true;
 	/* somebody else has it: named, with a way out */
 	assert(slirp_net_new(&other, m.loop, &c, &e) == -EADDRINUSE && strstr(e.text, "in use") && strstr(e.text, spec + 5));
+	snprintf(spec, sizeof spec, "net (pid %d)", (int)getpid());
+	assert(strstr(e.text, spec));
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	assert(fd >= 0 && !connect(fd, (struct sockaddr *)&a, sizeof a));
 	for (size_t i = 0; i < 300000; i++)
