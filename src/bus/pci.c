@@ -366,11 +366,15 @@ int pci_add(struct pci *p, int slot, unsigned fn, struct pci_func *f, struct err
 
 	if (slot >= PCI_SLOTS || fn >= PCI_FUNCTIONS || (slot < 0 && fn))
 		return err_set(e, EINVAL, "no PCI function %d.%u", slot, fn);
-	for (unsigned i = 1; slot < 0 && i < PCI_SLOTS * PCI_FUNCTIONS; i++)
-		if (i % PCI_SLOTS && !p->func[i % PCI_SLOTS][i / PCI_SLOTS]) {
-			slot = (int)(i % PCI_SLOTS);
-			fn = i / PCI_SLOTS;
+	for (unsigned i = 0; slot < 0 && i < PCI_SLOTS * PCI_FUNCTIONS; i++) {
+		unsigned s = p->c.dense ? i / PCI_FUNCTIONS : i % PCI_SLOTS, n = p->c.dense ? i % PCI_FUNCTIONS : i / PCI_SLOTS;
+
+		/* slot 0 is the bridge's */
+		if (s && !p->func[s][n]) {
+			slot = (int)s;
+			fn = n;
 		}
+	}
 	if (slot < 0)
 		return err_set(e, ENOSPC, "the PCI bus is full with %d functions: use fewer devices",
 			(PCI_SLOTS - 1) * PCI_FUNCTIONS);

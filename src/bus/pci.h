@@ -53,6 +53,11 @@ struct pci_config {
 	 * { ioapic_set, ioapic, 16 }. Who shares a wire is joined here. set may be NULL.
 	 */
 	struct irq intx;
+	/*
+	 * The next free place is the next function of a slot, not the next slot: for more than 31 devices, since guests
+	 * number them in that order.
+	 */
+	bool dense;
 };
 
 struct pci *pci_new(struct bus *b, const struct pci_config *c);
@@ -82,8 +87,8 @@ void pci_msix_send(struct pci_func *f, unsigned vector); /* masked: pending; out
 void pci_intx(struct pci_func *f, bool level);
 
 /*
- * Puts a function on bus 0. slot -1: the next free place; fn is 0 then, and when there is no free slot left, one of the
- * functions 1-7 is taken. Its BARs get places in the windows, and decoding is on, as a BIOS leaves them.
+ * Puts a function on bus 0. slot -1: the next free place; fn is 0 then, and with dense or when there is no free slot left,
+ * one of the functions 1-7 is taken. Its BARs get places in the windows, and decoding is on, as a BIOS leaves them.
  * 0, -EEXIST, -EINVAL, -ENOSPC. Set-up, no lock.
  */
 int pci_add(struct pci *p, int slot, unsigned fn, struct pci_func *f, struct err *e);

@@ -340,14 +340,17 @@ static int add_consoles(struct devices *d, const struct devices_config *c, struc
 	return rc;
 }
 
+unsigned devices_count(const struct devices_config *c)
+{
+	return c->nvhost + c->rng + c->balloon + (c->nconsoles > 0) + c->root_ports;
+}
+
 int devices_new(struct devices **out, const struct devices_config *c, const struct devices_host *h, struct err *e)
 {
 	struct devices *d = xcalloc(1, sizeof *d);
 	int rc = 0;
 
 	d->h = *h;
-	for (unsigned i = 0; i < c->root_ports && !rc; i++)
-		rc = pci_port_add(h->pci, e);
 	for (unsigned i = 0; i < c->nvhost && !rc; i++)
 		rc = add_vhost(d, &c->vhost[i], e);
 	d->nvhost = d->n;
@@ -359,6 +362,8 @@ int devices_new(struct devices **out, const struct devices_config *c, const stru
 	}
 	if (!rc)
 		rc = add_consoles(d, c, e);
+	for (unsigned i = 0; i < c->root_ports && !rc; i++)
+		rc = pci_port_add(h->pci, e);
 	if (rc) {
 		devices_free(d);
 		return rc;

@@ -42,6 +42,8 @@ struct devices_config {
 	unsigned root_ports;
 };
 
+unsigned devices_count(const struct devices_config *c); /* PCI functions that it takes */
+
 struct devices_host {
 	struct bus *bus;
 	struct pci *pci;

@@ -842,7 +842,8 @@ static int board_new(struct machine *m, struct err *e)
 		.mmio32_size = BOARD_ECAM_BASE - BOARD_PCI_MMIO32,
 		.mmio64_base = mmio64_base(m),
 		.mmio64_size = MMIO64_SIZE,
-		.intx = {ioapic_set, m->ioapic, 16}});
+		.intx = {ioapic_set, m->ioapic, 16},
+		.dense = devices_count(&c->devices) > 31});
 	if (c->testdev) {
 		m->testdev = testdev_new(m->bus, board_isa, m);
 		m->fwcfg = fwcfg_new(m->bus, size, c->ncpus);

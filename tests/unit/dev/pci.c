@@ -236,20 +236,24 @@ static void bars(void)
 }
 
 /* 248 functions, a place each, and then words. */
-static void full(void)
+static void full(bool dense)
 {
 	static struct toy t[31 * 8 + 1];
+	struct pci_config c = windows;
 	struct err e;
 	struct pci *p;
 
+	memset(t, 0, sizeof t);
+	c.dense = dense;
 	fake_bus = bus_new();
-	p = pci_new(fake_bus, &windows);
+	p = pci_new(fake_bus, &c);
 	for (unsigned i = 0; i < 31 * 8; i++) {
 		toy_init(&t[i], i + 1);
 		assert(!pci_add(p, -1, 0, &t[i].f, &e));
-		assert(t[i].f.devfn == ((i % 31 + 1) << 3 | i / 31));
-		assert(!(rd(cfg(&t[i].f, 0x0e), 1) & 0x80));
-		assert(rd(cfg(&t[0].f, 0x0e), 1) == (i >= 31 ? 0x80u : 0));
+		/* slots first; or functions first, in the order in which guests look */
+		assert(t[i].f.devfn == (dense ? i + 8 : (i % 31 + 1) << 3 | i / 31));
+		assert(i % 8 == 0 || !(rd(cfg(&t[i].f, 0x0e), 1) & 0x80));
+		assert(rd(cfg(&t[0].f, 0x0e), 1) == (i >= (dense ? 1u : 31u) ? 0x80u : 0));
 	}
 	toy_init(&t[248], 249);
 	assert(pci_add(p, -1, 0, &t[248].f, &e) == -ENOSPC && strstr(e.text, "fewer"));
@@ -562,7 +566,8 @@ int main(void)
 {
 	config_space();
 	bars();
-	full();
+	full(false);
+	full(true);
 	msix();
 	intx();
 	ports();
