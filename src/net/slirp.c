@@ -130,21 +130,25 @@ static void deliver(struct slirp_net *s, const struct net_hdr *h, const struct i
 		enqueue(s, h, iov, niov, len);
 }
 
-/* IPv4 only: nobody on the way may cut IPv6, and its senders know. */
-static void deliver_fragments(struct slirp_net *s, uint8_t *head, unsigned ihl, const uint8_t *data, size_t len)
+/*
+ * A UDP datagram over IPv4 (nobody on the way may cut IPv6, and its senders know) that is larger than the MTU. The first
+ * fragment has the UDP header, from head too, as its checksum may have been changed.
+ */
+static void deliver_fragments(struct slirp_net *s, uint8_t *head, const struct packet *p, const uint8_t *frame)
 {
 	const struct net_hdr none = {.flags = 0};
-	size_t most = (s->mtu - ihl) & ~7u;
+	size_t ihl = p->l4 - NET_ETH, most = (s->mtu - ihl) & ~(size_t)7, udp = p->payload - p->l4, len = p->end - p->l4;
 
 	for (size_t off = 0; off < len; off += most) {
-		size_t n = len - off < most ? len - off : most;
-		struct iovec iov[2] = {{head, NET_ETH + ihl}, {(void *)(uintptr_t)(data + off), n}};
+		size_t n = len - off < most ? len - off : most, from_head = off ? 0 : udp;
+		struct iovec iov[2] = {{head, p->l4 + from_head},
+			{(void *)(uintptr_t)(frame + p->l4 + off + from_head), n - from_head}};
 
-		packet_be16_put(head + NET_ETH + 2, (uint16_t)(ihl + n));
-		packet_be16_put(head + NET_ETH + 6, (uint16_t)(off / 8 | (off + n < len ? IP_MF : 0)));
+		packet_be16_put(head + NET_ETH + 2, (unsigned)(ihl + n));
+		packet_be16_put(head + NET_ETH + 6, (unsigned)(off / 8) | (off + n < len ? IP_MF : 0));
 		packet_ip4_sum(head + NET_ETH, ihl);
 		s->n.fragments++;
-		deliver(s, &none, iov, 2, NET_ETH + ihl + n);
+		deliver(s, &none, iov, 2, p->l4 + n);
 	}
 }
 
@@ -213,11 +217,7 @@ static ssize_t send_packet(const void *buf, size_t len, void *opaque)
 		h.csum_offset = 16;
 		put_u16(head + p.l4 + 16, packet_pseudo(head, &p, p.end - p.l4));
 	} else if (p.version == 4 && p.end - NET_ETH > s->mtu && p.proto == IPPROTO_UDP) {
-		/* the UDP header is data of the first fragment */
-		uint8_t ip[NET_ETH + 60];
-
-		memcpy(ip, head, p.l4);
-		deliver_fragments(s, ip, (unsigned)p.l4 - NET_ETH, frame + p.l4, p.end - p.l4);
+		deliver_fragments(s, head, &p, frame);
 		return (ssize_t)len;
 	}
 	iov[0] = (struct iovec){head, headers};

@@ -470,6 +470,7 @@ static void fragment_in(struct guest *g, const uint8_t *f, size_t len)
 	size_t off = (size_t)(get16(f + IP + 6) & 0x1fff) * 8;
 
 	g->udp_fragments++;
+	g->udp_from = get32(f + IP + 12);
 	memcpy(g->udp + off, f + L4, len - L4);
 	g->udp_bytes += len - L4;
 }

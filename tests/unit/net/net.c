@@ -488,6 +488,11 @@ static void udp_fragments(void)
 	stop();
 }
 
+static bool has_3008(struct guest *g)
+{
+	return g->udp_bytes >= 3008;
+}
+
 /* A resolver on the host's loopback, as systemd-resolved is one. Port 53 takes privilege. */
 static void dns(void)
 {
@@ -506,6 +511,15 @@ static void dns(void)
 	assert(guest_wait(&m.g, has_udp, WAIT));
 	server_join(&s);
 	assert(m.g.udp_from == NAMESERVER && m.g.udp_bytes == 8 && !memcmp(m.g.udp, "question", 8));
+	/* an answer in fragments: whole, from the same address, its checksum right */
+	server_start(&s, UDP_ECHO, c.dns, 53, 3000);
+	guest_udp(&m.g, NAMESERVER, 5302, 53, "\0\1\2\3", 4);
+	m.g.udp_bytes = 0;
+	assert(guest_wait(&m.g, has_3008, WAIT));
+	server_join(&s);
+	assert(m.g.udp_from == NAMESERVER && m.g.udp_fragments == 3);
+	assert(guest_sum(m.g.udp, 3008, guest_sum((const uint8_t[]){10, 0, 2, 3, 10, 0, 2, 15, 0, 17, 3008 >> 8, 3008 & 255}, 12, 0)) ==
+		0xffff);
 	/* and by TCP */
 	server_start(&s, ECHO, c.dns, 53, 0);
 	conn = guest_connect(&m.g, NAMESERVER, 5301, 53);

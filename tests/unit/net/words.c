@@ -105,8 +105,43 @@ static void rewrite(void)
 	}
 }
 
+/* IPv6: TCP and UDP, of odd lengths; and what is no header. */
+static void version6(void)
+{
+	uint8_t f[14 + 40 + 20 + 7];
+	struct packet p;
+
+	for (unsigned proto = 6; proto <= 17; proto += 11) {
+		size_t offset = proto == 6 ? 16 : 6;
+
+		for (size_t i = 0; i < sizeof f; i++)
+			f[i] = (uint8_t)(i * 37 + 11);
+		f[12] = 0x86;
+		f[13] = 0xdd;
+		f[14] = 0x60;
+		f[18] = 0;
+		f[19] = 27;
+		f[20] = (uint8_t)proto;
+		f[66] = 0x50;
+		assert(packet_parse(&p, f, sizeof f) == PACKET_IP && p.version == 6 && p.l4 == 54 && p.proto == proto);
+		assert(p.payload == 54 + (proto == 6 ? 20 : 8) && p.end == sizeof f);
+		packet_checksum(f, &p, 54, offset, sizeof f);
+		assert(guest_sum(f + 54, 27, guest_sum(f + 22, 32, proto + 27)) == 0xffff);
+		for (size_t n = 0; n < sizeof f; n++)
+			assert(packet_parse(&p, f, n) == PACKET_BAD);
+	}
+	/* any place that net_hdr_ok() allows, also one that is no protocol's */
+	packet_checksum(f, &p, 20, 3, sizeof f);
+	assert(!net_hdr_ok(&(struct net_hdr){.flags = 1, .csum_start = 60, .csum_offset = 20}, 81, NET_GUEST_CSUM));
+	assert(net_hdr_ok(&(struct net_hdr){.flags = 1, .csum_start = 60, .csum_offset = 19}, 81, NET_GUEST_CSUM));
+	assert(!net_hdr_ok(&(struct net_hdr){.flags = 1, .csum_start = 60, .csum_offset = 19}, 81, NET_GUEST_TSO4));
+	assert(!net_hdr_ok(&(struct net_hdr){.flags = 0}, 13, 0) && net_hdr_ok(&(struct net_hdr){.flags = 0}, 14, 0));
+	assert(!net_hdr_ok(&(struct net_hdr){.flags = 0}, NET_FRAME_MAX + 1, 0));
+}
+
 int main(void)
 {
+	version6();
 	forwards();
 	macs();
 	sums();
