@@ -45,6 +45,8 @@ static int vhost_word(struct vhost_config_dev *v, const char *word)
 		v->id = VIRTIO_ID_BLOCK;
 	else if (!strcmp(word, "net"))
 		v->id = VIRTIO_ID_NET;
+	else if (!strcmp(word, "vsock"))
+		v->id = VIRTIO_ID_VSOCK;
 	else if (!strncmp(word, "fd=", 3) && !(rc = number(word + 3, 1 << 20, &n)))
 		v->fd = (int)n;
 	else if (!strncmp(word, "queues=", 7) && !(rc = number(word + 7, VIRTIO_QUEUES, &n)))
@@ -87,7 +89,7 @@ int vmm_arg_vhost(struct devices_config *c, const char *arg, struct err *e)
 		if (vhost_word(v, w))
 			return err_set(e, EINVAL, "--vhost %s: '%s' is not understood", arg, w);
 	if (!v->id || v->fd < 0 || !v->queues || v->queue_size < 2 || v->queue_size & (v->queue_size - 1))
-		return err_set(e, EINVAL, "--vhost %s: blk or net, fd=N, queues=N and size=N (a power of two) it takes",
+		return err_set(e, EINVAL, "--vhost %s: blk, net or vsock, fd=N, queues=N and size=N (a power of two) it takes",
 			arg);
 	c->nvhost++;
 	return 0;

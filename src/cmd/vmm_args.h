@@ -6,7 +6,7 @@
 #include "base/err.h"
 #include "vm/devices.h"
 
-/* NAME,blk|net,fd=N,queues=N,size=N[,mac=XX:XX:XX:XX:XX:XX][,mtu=N]: one more in c. 0 or -EINVAL with words. */
+/* NAME,blk|net|vsock,fd=N,queues=N,size=N[,mac=XX:XX:XX:XX:XX:XX][,mtu=N]: one more in c. 0 or -EINVAL with words. */
 int vmm_arg_vhost(struct devices_config *c, const char *arg, struct err *e);
 /* NAME,fd=N */
 int vmm_arg_console(struct devices_config *c, const char *arg, struct err *e);

@@ -22,7 +22,7 @@
 /* virtio_net_config (5.1.4) and its bits, for network back-ends that have none of their own */
 #define NET_F_MTU (1ull << 3)
 #define NET_F_MAC (1ull << 5)
-enum { NET_STATUS_UP = 1, NET_CONFIG = 12, BLK_CONFIG = 60 };
+enum { NET_STATUS_UP = 1, NET_CONFIG = 12, BLK_CONFIG = 60, VSOCK_CONFIG = 8 };
 
 /*
  * What we let a guest negotiate with a back-end: the rings', and of the device's own all that need nothing from us. The
@@ -31,6 +31,7 @@ enum { NET_STATUS_UP = 1, NET_CONFIG = 12, BLK_CONFIG = 60 };
 #define RING_FEATURES (VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX)
 #define BLK_FEATURES  0x7fffffull
 #define NET_FEATURES  0x1ffffull
+#define VSOCK_FEATURES 1ull /* stream sockets */
 
 struct device {
 	struct devices *d;
@@ -189,13 +190,13 @@ static struct device *device_next(struct devices *d, const char *name)
 
 static int add_vhost(struct devices *d, const struct vhost_config_dev *c, struct err *e)
 {
-	const bool net = c->id == VIRTIO_ID_NET;
+	const bool net = c->id == VIRTIO_ID_NET, vsock = c->id == VIRTIO_ID_VSOCK;
 	struct device *v = device_next(d, c->name);
 	uint8_t config[NET_CONFIG] = {0};
-	uint64_t features = net ? NET_FEATURES : BLK_FEATURES;
+	uint64_t features = net ? NET_FEATURES : vsock ? VSOCK_FEATURES : BLK_FEATURES;
 	const struct vhost_front_config f = {.name = v->name, .sock = c->fd, .mem = d->h.mem, .id = c->id,
 		.nqueues = c->queues, .queue_size = c->queue_size, .features = features | RING_FEATURES,
-		.config = net ? config : NULL, .config_len = net ? NET_CONFIG : BLK_CONFIG,
+		.config = net ? config : NULL, .config_len = net ? NET_CONFIG : vsock ? VSOCK_CONFIG : BLK_CONFIG,
 		.translated = d->h.code_changed, .call = front_call, .broken = front_broken, .config_changed = front_config_changed,
 		.stopped = front_stopped, .state = front_state, .code_changed = front_code_changed, .arg = v};
 	struct virtio_back back = {.name = v->name, .id = c->id, .queue_size = c->queue_size,

@@ -16,12 +16,12 @@
 #include "bus/pci.h"
 #include "mem/mem.h"
 
-enum { DEVICES_VHOST = 80, DEVICES_CONSOLES = 16, DEVICES_NAME = 24 };
+enum { DEVICES_VHOST = 81, DEVICES_CONSOLES = 16, DEVICES_NAME = 24 };
 
 /* A device process, in the order of --vhost, which is the number that the control line uses */
 struct vhost_config_dev {
 	char name[DEVICES_NAME]; /* "disk0" */
-	uint16_t id;             /* VIRTIO_ID_BLOCK or VIRTIO_ID_NET */
+	uint16_t id;             /* VIRTIO_ID_BLOCK, VIRTIO_ID_NET or VIRTIO_ID_VSOCK */
 	uint16_t queues, queue_size;
 	int fd;                  /* connected stream, taken */
 	uint8_t mac[6];          /* network: shown if the back-end has no configuration */

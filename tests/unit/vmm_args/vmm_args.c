@@ -31,9 +31,10 @@ int main(void)
 		e.text[0] = 0;
 		assert(vmm_arg_vhost(&c, bad[i], &e) == -EINVAL && e.text[0] && c.nvhost == 2);
 	}
+	assert(!vmm_arg_vhost(&c, "vsock0,vsock,fd=9,queues=3,size=128", &e) && c.vhost[2].id == VIRTIO_ID_VSOCK && c.vhost[2].queues == 3);
 	while (c.nvhost < DEVICES_VHOST)
 		assert(!vmm_arg_vhost(&c, "disk,blk,fd=7", &e));
-	assert(vmm_arg_vhost(&c, "disk,blk,fd=7", &e) == -EINVAL && strstr(e.text, "80"));
+	assert(vmm_arg_vhost(&c, "disk,blk,fd=7", &e) == -EINVAL && strstr(e.text, "81"));
 
 	assert(!vmm_arg_console(&c, "console0,fd=9", &e) && c.nconsoles == 1 && c.console[0].fd == 9);
 	for (unsigned i = 0; i < ARRAY_LEN(bad_console); i++)
