@@ -25,11 +25,12 @@ TOP = base.TOP
 DEBIAN = os.path.join(os.environ.get("HUSK_CACHE", os.path.join(TOP, ".cache")), "debian")
 TOOL = os.environ.get("HUSK_DEBIAN_TOOL", os.path.join(TOP, "build/rel/tests/peer/debian/debian-tool"))
 QEMU = os.environ.get("QEMU", "qemu-system-x86_64")
-VMM = os.environ.get("HUSK_VMM", "husk")
+VMM = "husk"
 LONG = os.environ.get("HUSK_LONG", "") not in ("", "0")
 SLOW = base.SLOW
 PARTITION = 1 << 20  # where the file system begins
-BAD_WORDS = r"I/O error|Buffer I/O|EXT4-fs error|EXT4-fs warning|[Cc]all [Tt]race|hung_task|blocked for more|virtio.*(broken|error)"
+BAD_WORDS = (r"I/O error|Buffer I/O|EXT4-fs error|EXT4-fs warning|[Cc]all [Tt]race|hung_task|blocked for more|"
+             r"virtio.*(broken|error)")
 
 
 def free_port():
@@ -128,7 +129,8 @@ class Guest:
         if lite:
             append += " init=/run/extra/lite quiet loglevel=0"
         if self.vmm == "husk":
-            argv = ["--name", self.name, "--kernel", f"{DEBIAN}/vmlinuz", "--initrd", initrd(box, lite), "--memory", f"{memory}M", "--cpus", cpus]
+            argv = ["--name", self.name, "--kernel", f"{DEBIAN}/vmlinuz", "--initrd", initrd(box, lite),
+                    "--memory", f"{memory}M", "--cpus", cpus]
             argv += [] if append is None else ["--append", append]
             for d in disks:
                 argv += ["--disk", f"{'socket:' + d.socket if d.socket else d.path}{d.husk}"]
