@@ -236,6 +236,13 @@ static void rearm(struct uring_lane *u)
 	}
 }
 
+/* A lane that cannot go on helps nobody; another process may do better, and nothing is lost (the in-flight record). */
+static void __attribute__((cold, noreturn)) give_up(const struct uring_lane *u, const char *what, int code)
+{
+	log_err("a queue of %s: %s: %s", u->l.blk->name, what, strerror(code));
+	_exit(1);
+}
+
 static void enter(struct uring_lane *u, bool wait)
 {
 	int rc;
@@ -244,9 +251,9 @@ static void enter(struct uring_lane *u, bool wait)
 	rc = wait ? io_uring_submit_and_wait(&u->ring, 1) : io_uring_submit(&u->ring);
 	if (!wait)
 		io_uring_get_events(&u->ring);
-	/* EBUSY, EAGAIN: completions first, then again. What else there is would be a bug of ours. */
-	if (unlikely(rc < 0 && rc != -EINTR && rc != -EBUSY && rc != -EAGAIN))
-		log_err("a queue of %s: io_uring_enter: %s", u->l.blk->name, strerror(-rc));
+	/* what passes: completions first, then again */
+	if (unlikely(rc < 0 && rc != -EINTR && rc != -EBUSY && rc != -EAGAIN && rc != -ENOMEM))
+		give_up(u, "io_uring_enter", -rc);
 	reap(u);
 }
 
@@ -280,7 +287,7 @@ static void *uring_run(void *arg)
 	int rc = ring_register(&u->ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 
 	if (rc)
-		log_err("a queue of %s: cannot enable its ring: %s", u->l.blk->name, strerror(-rc));
+		give_up(u, "its ring cannot be enabled", -rc);
 	/* saves a look-up per call; from Linux 5.18 on */
 	io_uring_register_ring_fd(&u->ring);
 	while (!__atomic_load_n(&u->l.stop, __ATOMIC_ACQUIRE))
