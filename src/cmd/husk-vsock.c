@@ -25,11 +25,12 @@ static const struct sandbox_syscall vsock_syscalls[] = {
 	SANDBOX_END,
 };
 
-enum { OPT_CID = DEVICE_OPT_OWN, OPT_PATH, OPT_PATH_FD };
+enum { OPT_CID = DEVICE_OPT_OWN, OPT_PATH, OPT_PATH_FD, OPT_RESTART };
 static const struct option options[] = {
 	{"cid", 1, NULL, OPT_CID},
 	{"path", 1, NULL, OPT_PATH},
 	{"path-fd", 1, NULL, OPT_PATH_FD},
+	{"restart", 0, NULL, OPT_RESTART},
 	DEVICE_OPTIONS,
 	{NULL, 0, NULL, 0},
 };
@@ -41,6 +42,7 @@ static const char usage[] =
 	"                   ACCEPT PORT to wait for the guest to reach PORT of CID 2; the answer is OK PORT\n"
 	"  --path-fd N      the same, as a descriptor of a listening socket\n"
 	"  --cid N          the guest's address, 3 or more; default 3\n"
+	"  --restart        the guest may have connections of a process before this one: tell it that they are no more\n"
 	DEVICE_USAGE;
 
 /* A socket that nobody listens at any more is what an earlier process left. */
@@ -86,8 +88,8 @@ static size_t stats(void *arg, char *buf, size_t len)
 {
 	const struct vsock_counters *n = vsock_counters(arg);
 	int k = snprintf(buf, len,
-		"clients %" PRIu64 "\nconnections %" PRIu64 "\nrefused %" PRIu64 "\nresets %" PRIu64 "\nbytes_in %" PRIu64
-		"\nbytes_out %" PRIu64 "\n", n->accepted, n->opened, n->refused, n->resets, n->in, n->out);
+		"clients %" PRIu64 "\nconnections %" PRIu64 "\nnobody_waited %" PRIu64 "\nresets %" PRIu64 "\nto_guest %" PRIu64
+		"\nfrom_guest %" PRIu64 "\n", n->accepted, n->opened, n->refused, n->resets, n->in, n->out);
 
 	return k < 0 ? 0 : min_u64((uint64_t)k, len ? len - 1 : 0);
 }
@@ -109,6 +111,8 @@ int main(int argc, char **argv)
 			path = optarg;
 		} else if (opt == OPT_PATH_FD) {
 			c.listen_fd = device_fd(&d, "path-fd", optarg);
+		} else if (opt == OPT_RESTART) {
+			c.restart = true;
 		} else if (opt == DEVICE_OPT_HELP) {
 			fputs(usage, stdout);
 			return 0;

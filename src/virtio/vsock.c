@@ -87,6 +87,7 @@ struct vsock {
 	unsigned next; /* whose turn it is */
 	struct packet reset[RESETS]; /* for packets that belong to no connection */
 	unsigned nresets;
+	bool tell_restart; /* what an earlier process had open is lost: TRANSPORT_RESET is due (5.10.6.7) */
 	struct conn conn[VSOCK_CONNECTIONS];
 	struct iovec iov[IOVS];
 };
@@ -528,6 +529,19 @@ static void packet(struct vsock *v, const struct virtq_req *r)
 	}
 }
 
+/* One event, VIRTIO_VSOCK_EVENT_TRANSPORT_RESET (0), once the driver has given a buffer for it. */
+static void tell_restart(struct vsock *v)
+{
+	struct virtq_req r = {.iov = v->iov, .iov_max = IOVS};
+	const uint8_t event[4] = {0};
+
+	if (!v->tell_restart || !v->vq[Q_EVENT] || virtq_pop(v->vq[Q_EVENT], &r) <= 0)
+		return;
+	v->tell_restart = false;
+	virtq_done(&r, (uint32_t)virtq_put(&r, 0, event, sizeof event));
+	virtq_notify(v->vq[Q_EVENT]);
+}
+
 static void vsock_kick(struct virtio_dev *d, unsigned q)
 {
 	struct vsock *v = vsock_of(d);
@@ -537,6 +551,7 @@ static void vsock_kick(struct virtio_dev *d, unsigned q)
 	unsigned n = 0;
 	bool more = v->nresets && pump(v);
 
+	tell_restart(v);
 	/* when there is no room for refusals any more, the rest waits until the guest gives buffers */
 	for (; vq && n < TURN && v->nresets < RESETS && virtq_pop(vq, &r) > 0; n++) {
 		packet(v, &r);
@@ -607,7 +622,11 @@ static void accepted(struct watch *w, uint32_t events)
 
 static int vsock_start(struct virtio_dev *d, unsigned q, struct virtq *vq)
 {
-	vsock_of(d)->vq[q] = vq;
+	struct vsock *v = vsock_of(d);
+
+	v->vq[q] = vq;
+	if (q == Q_EVENT && v->tell_restart)
+		timer_set(v->loop, &v->again, now_ns());
 	return 0;
 }
 
@@ -657,6 +676,7 @@ int vsock_new(struct virtio_dev **d, const struct vsock_config *cfg, struct err 
 	v->dev = (struct virtio_dev){.ops = &vsock_ops, .nqueues = NQUEUES, .queue_size = QUEUE_SIZE, .config_len = 8};
 	v->loop = cfg->loop;
 	v->cid = cfg->cid;
+	v->tell_restart = cfg->restart;
 	v->next_port = FIRST_PORT;
 	v->again.fire = again;
 	v->listener = (struct watch){.fd = cfg->listen_fd, .ready = accepted};

@@ -22,6 +22,7 @@ struct vsock_config {
 	struct loop *loop;
 	int listen_fd; /* nonblocking; taken */
 	uint64_t cid;  /* the guest's: 3 to 2^32 - 2 */
+	bool restart;  /* a process before this one may have had connections: the guest is told that they are no more */
 };
 int vsock_new(struct virtio_dev **d, const struct vsock_config *c, struct err *e);
 void vsock_free(struct virtio_dev *d);
