@@ -318,6 +318,7 @@ static void devices(struct doctor *d)
 	printf("\nDevices\n");
 	device_program(d, "husk-blk", "disks", "build it with 'make'");
 	device_program(d, "husk-net", "network cards", "apt-get install libslirp0, which it is linked with");
+	device_program(d, "husk-vsock", "sockets into the guest", "build it with 'make'");
 	io_uring(d);
 	tun(d);
 }

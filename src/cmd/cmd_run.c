@@ -186,6 +186,15 @@ static int set_console(void *cfg, const char *v, struct err *e)
 	return 0;
 }
 
+static int set_vsock(void *cfg, const char *v, struct err *e)
+{
+	struct vsock_socket *s = &((struct run_config *)cfg)->super.vsock;
+
+	if (s->text)
+		return err_set(e, E2BIG, "a machine has one, and that is at %s already", s->path);
+	return vsock_parse(v, s, e) ? -EINVAL : 0;
+}
+
 static int set_root_ports(void *cfg, const char *v, struct err *e)
 {
 	return parse_number(v, 0, ROOT_PORTS_MAX, &((struct run_config *)cfg)->super.vmm.root_ports, e);
@@ -236,6 +245,10 @@ static const struct opt opts[] = {
 		"the console: stdio, none, unix:PATH (listens there)\nor file:PATH; default stdio"},
 	{"console", 0, "WHERE", set_console,
 		"a port of a virtio console, unix:PATH or file:PATH, and\n,name=NAME behind it; may be repeated: the first is hvc0,\nthe others are channels, /dev/virtio-ports/NAME"},
+	{"vsock", 0, "PATH", set_vsock,
+		"sockets between guest and host without a network: listens at\n"
+		"PATH; programs begin with 'CONNECT PORT' or 'ACCEPT PORT';\n"
+		",cid=N behind it is the guest's address; default by name"},
 	{"no-rng", 0, NULL, set_no_rng, "no entropy device"},
 	{"no-balloon", 0, NULL, set_no_balloon, "no balloon, by which a guest gives free memory back"},
 	{"root-ports", 0, "N", set_root_ports, "empty PCIe root ports, for hot-plug; default 0"},
@@ -489,6 +502,7 @@ out:
 		net_config_free(&s->nets[i]);
 	for (unsigned i = 0; i < s->nports; i++)
 		console_port_free(&s->ports[i]);
+	vsock_socket_free(&s->vsock);
 	free(c);
 	return rc;
 }

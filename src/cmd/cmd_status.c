@@ -154,23 +154,42 @@ static void print_net(const json_t *d)
 	}
 }
 
-static void print_traffic(const json_t *d, bool disk)
+static void print_vsock(const json_t *d)
 {
+	printf("%s, guest CID %llu", client_text(d, "path"), (unsigned long long)client_number(d, "cid"));
+}
+
+enum kind { DISK, NET, VSOCK };
+
+static enum kind kind_of(const json_t *d)
+{
+	const char *name = client_text(d, "name");
+
+	return !strncmp(name, "disk", 4) ? DISK : !strncmp(name, "vsock", 5) ? VSOCK : NET;
+}
+
+static void print_traffic(const json_t *d)
+{
+	const enum kind kind = kind_of(d);
 	const json_t *c = json_object_get(d, "counters"), *f = json_object_get(d, "front");
 	char a[32], b[32];
 
 	printf("  %-9s ", "");
-	if (disk && json_object_size(c))
+	if (!json_object_size(c))
+		printf("no counters of its process");
+	else if (kind == DISK)
 		printf("read %llu (%s), written %llu (%s), %llu flushes, %llu discards", (unsigned long long)client_number(c, "reads"),
 			format_size(client_number(c, "bytes_read"), a), (unsigned long long)client_number(c, "writes"),
 			format_size(client_number(c, "bytes_written"), b), (unsigned long long)client_number(c, "flushes"),
 			(unsigned long long)(client_number(c, "discards") + client_number(c, "zeroes")));
-	else if (json_object_size(c))
+	else if (kind == VSOCK)
+		printf("%llu connections, %s to the guest, %s from it, %llu refused", (unsigned long long)client_number(c, "connections"),
+			format_size(client_number(c, "to_guest"), a), format_size(client_number(c, "from_guest"), b),
+			(unsigned long long)client_number(c, "nobody_waited"));
+	else
 		printf("received %llu (%s), sent %llu (%s)", (unsigned long long)client_number(c, "rx_frames"),
 			format_size(client_number(c, "rx_bytes"), a), (unsigned long long)client_number(c, "tx_frames"),
 			format_size(client_number(c, "tx_bytes"), b));
-	else
-		printf("no counters of its process");
 	if (client_number(c, "errors"))
 		printf(", %llu ERRORS", (unsigned long long)client_number(c, "errors"));
 	if (client_number(c, "rx_dropped"))
@@ -185,13 +204,11 @@ static void print_traffic(const json_t *d, bool disk)
 
 static void print_device(const json_t *d, bool colour, bool verbose)
 {
-	const bool disk = !strncmp(client_text(d, "name"), "disk", 4), well = !strcmp(client_text(d, "state"), "serving");
+	static void (*const prints[])(const json_t *) = {[DISK] = print_disk, [NET] = print_net, [VSOCK] = print_vsock};
+	const bool well = !strcmp(client_text(d, "state"), "serving");
 
 	printf("  %-9s ", client_text(d, "name"));
-	if (disk)
-		print_disk(d);
-	else
-		print_net(d);
+	prints[kind_of(d)](d);
 	printf(": %s%s%s", colour && !well ? "\033[31m" : "", client_text(d, "state"), colour && !well ? "\033[0m" : "");
 	if (client_number(d, "restarts"))
 		printf(", restarted %llu time%s", (unsigned long long)client_number(d, "restarts"),
@@ -201,7 +218,7 @@ static void print_device(const json_t *d, bool colour, bool verbose)
 		printf("  %-9s last: %s\n", "", client_text(d, "last"));
 	if (*client_text(d, "said"))
 		printf("  %-9s said: %s\n", "", client_text(d, "said"));
-	print_traffic(d, disk);
+	print_traffic(d);
 	if (verbose) {
 		print_counters("process", json_object_get(d, "counters"));
 		print_counters("husk-vmm", json_object_get(d, "front"));

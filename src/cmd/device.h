@@ -14,6 +14,7 @@
  *   husk-blk --fail --size BYTES [--read-only] --queues N --queue-size N [--seg-max N] [--size-max N] [--serial S]
  *   husk-net --mac XX:XX:XX:XX:XX:XX --queue-size N [--mtu N] --tap-fd N
  *   husk-net ... --user [--forward SPEC]... [--host-loopback] [--restrict] [--hostname NAME]
+ *   husk-vsock --path-fd N --cid N [--restart]
  */
 #ifndef CMD_DEVICE_H
 #define CMD_DEVICE_H

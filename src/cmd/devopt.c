@@ -243,14 +243,25 @@ const char *mac_format(const uint8_t mac[6], char buf[18])
 	return buf;
 }
 
-void mac_of_name(const char *name, unsigned index, uint8_t mac[6])
+static uint64_t name_hash(const char *name, unsigned more)
 {
 	uint64_t h = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
 
 	for (; *name; name++)
 		h = (h ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
-	h = (h ^ 0x100u ^ index) * UINT64_C(0x100000001b3);
-	h ^= h >> 32;
+	h = (h ^ 0x100u ^ more) * UINT64_C(0x100000001b3);
+	return h ^ h >> 32;
+}
+
+unsigned cid_of_name(const char *name)
+{
+	return VSOCK_CID_MIN + (unsigned)(name_hash(name, 0x200) % (VSOCK_CID_MAX - VSOCK_CID_MIN + 1));
+}
+
+void mac_of_name(const char *name, unsigned index, uint8_t mac[6])
+{
+	uint64_t h = name_hash(name, index);
+
 	/* locally administered, and far from 52:54:00, where other programs choose */
 	mac[0] = 0x5a;
 	mac[1] = 0x48;
@@ -430,6 +441,40 @@ int console_parse(const char *s, unsigned index, struct console_port *c, struct 
 }
 
 void console_port_free(struct console_port *c)
+{
+	free(c->text);
+	memset(c, 0, sizeof *c);
+}
+
+/* --- --vsock ----------------------------------------------------------------------------------- */
+
+static int vsock_cid(void *cfg, const char *v, struct err *e)
+{
+	return set_number(v, VSOCK_CID_MIN, VSOCK_CID_MAX, &((struct vsock_socket *)cfg)->cid, e);
+}
+
+static const struct key vsock_keys[] = {{"cid", vsock_cid}, {NULL, NULL}};
+
+int vsock_parse(const char *s, struct vsock_socket *c, struct err *e)
+{
+	char *rest;
+	int rc;
+
+	*c = (struct vsock_socket){.text = strdup(s)};
+	if (!c->text)
+		return err_set(e, ENOMEM, "there is no memory");
+	rest = c->text;
+	c->path = devopt_word(&rest);
+	if (!*c->path)
+		rc = err_set(e, EINVAL, "the path of a socket must come first");
+	else
+		rc = all_keys(vsock_keys, c, rest, e);
+	if (rc)
+		vsock_socket_free(c);
+	return rc;
+}
+
+void vsock_socket_free(struct vsock_socket *c)
 {
 	free(c->text);
 	memset(c, 0, sizeof *c);

@@ -41,7 +41,7 @@
 static const uint64_t READY_NS = UINT64_C(30000000000), /* for a start: --restart may wait for the lock */
 	DOWN_NS = 200000000, DOWN_EARLY_NS = UINT64_C(3000000000), /* how long it may live on when husk-vmm lost it */
 	EXIT_NS = 50000000, /* it ended in order: perhaps husk-vmm is about to do so */
-	CONNECT_NS = 200000000, STOP_NS = UINT64_C(2000000000);
+	CONNECT_NS = 200000000, SECOND_NS = 1000000000, STOP_NS = UINT64_C(2000000000);
 
 static void dev_died(struct dev *d, int status);
 
@@ -58,6 +58,11 @@ static void __attribute__((format(printf, 2, 3))) say(struct dev *d, const char 
 	d->all->host.say(d->all->host.arg, line);
 }
 
+static void event(const struct dev *d, enum dev_event ev)
+{
+	d->all->host.event(d->all->host.arg, d, ev);
+}
+
 const char *dev_state_name(enum dev_state s)
 {
 	static const char *const names[] = {"starting", "serving", "restarting", "failing", "given up"};
@@ -71,6 +76,8 @@ const char *dev_option(const struct dev *d, char *buf, size_t len)
 
 	if (d->disk)
 		snprintf(buf, len, "--disk %s%s", d->disk->socket ? "socket:" : "", d->disk->path);
+	else if (d->vsock)
+		snprintf(buf, len, "--vsock %s", d->vsock->path);
 	else if (d->net->kind == NET_TAP_FD)
 		snprintf(buf, len, "--net tap-fd:%d", d->net->fd);
 	else
@@ -153,6 +160,12 @@ static int spawn(struct dev *d, bool restart, struct err *e)
 	rc = d->disk ? disk_args(d, &a, restart, &image, e) : 0;
 	if (d->net)
 		net_args(d, &a);
+	if (d->vsock) {
+		child_arg_fd(&a, "--path-fd", d->all->cfg.vsock_fd);
+		child_arg_number(&a, "--cid", d->cid);
+		if (restart)
+			child_arg(&a, "--restart");
+	}
 	if (d->all->cfg.debug)
 		child_arg_text(&a, "--debug", d->all->cfg.debug);
 	rc = rc ? rc : child_start(&d->child, d->program, d->path, &a, e);
@@ -286,6 +299,42 @@ static bool control_read(struct dev *d)
 	return true;
 }
 
+static void hidden_tell(struct dev *d)
+{
+	unsigned n = d->hidden;
+
+	d->hidden = 0;
+	if (n)
+		say(d, "%u more line%s of its process %s not shown; the file 'log' of the runtime directory has the first MiB", n,
+			n == 1 ? "" : "s", n == 1 ? "was" : "were");
+}
+
+static void hidden_fire(struct timer *t)
+{
+	hidden_tell(CONTAINER_OF(t, struct dev, hidden_timer));
+}
+
+/* A line that its process logged, complete. */
+static void log_line(struct dev *d, const char *line)
+{
+	const uint64_t now = now_ns();
+
+	if (now - d->lines_ns >= SECOND_NS) {
+		hidden_tell(d);
+		d->lines_ns = now;
+		d->lines = 0;
+	}
+	if (d->lines < DEV_LINES) {
+		d->lines++;
+		d->all->host.say(d->all->host.arg, line);
+		return;
+	}
+	d->hidden++;
+	d->all->host.log(d->all->host.arg, line);
+	if (d->all->loop && !d->hidden_timer.deadline_ns)
+		timer_set(d->all->loop, &d->hidden_timer, d->lines_ns + SECOND_NS);
+}
+
 /* Its standard error: each line with the device's name, as several run the same program. */
 static bool log_read(struct dev *d)
 {
@@ -307,7 +356,7 @@ static bool log_read(struct dev *d)
 		if (strstr(line, ": error: ") || strstr(line, ": warn: "))
 			snprintf(d->said, sizeof d->said, "%.399s", line);
 		snprintf(out, sizeof out, "%s: %s\n", d->name, line);
-		d->all->host.say(d->all->host.arg, out);
+		log_line(d, out);
 	}
 	return true;
 }
@@ -331,8 +380,10 @@ static void hand_over(struct dev *d)
 		return;
 	}
 	d->kept_down = true;
-	if (d->state == DEV_RESTARTING)
+	if (d->state == DEV_RESTARTING) {
 		d->state = DEV_SERVING;
+		event(d, DEV_RESTARTED);
+	}
 }
 
 static void control_ready(struct watch *w, uint32_t events)
@@ -410,11 +461,13 @@ static void give_up(struct dev *d)
 		if (!start_again(d, &e)) {
 			say(d, "%s: given up after %u restart%s; the guest gets I/O errors from now on", d->last, d->restarts,
 				d->restarts == 1 ? "" : "s");
+			event(d, DEV_LOST);
 			return;
 		}
 	}
 	d->state = DEV_GIVEN_UP;
 	say(d, "%s: given up; the guest gets no answers from it any more", d->last);
+	event(d, DEV_LOST);
 	d->all->host.give_up(d->all->host.arg, d->number);
 }
 
@@ -463,6 +516,7 @@ static void dev_died(struct dev *d, int status)
 		return;
 	snprintf(d->last, sizeof d->last, "%s (pid %d) %s%s%s", d->program, (int)d->pid,
 		d->killed ? "was killed" : child_status_text(status, how), d->why[0] ? ": " : "", d->why);
+	event(d, DEV_DIED);
 	next(d, &death, WIFEXITED(status) ? EXIT_NS : 0);
 }
 
@@ -499,15 +553,20 @@ static void foreign_fire(struct timer *t)
 static void foreign_state(struct dev *d, unsigned state, const char *why)
 {
 	if (state == 1) {
-		if (d->state == DEV_RESTARTING)
+		if (d->state == DEV_RESTARTING) {
+			d->state = DEV_SERVING;
 			say(d, "connected again (%u)", d->restarts);
+			event(d, DEV_RESTARTED);
+		}
 		d->state = DEV_SERVING;
 		return;
 	}
 	snprintf(d->why, sizeof d->why, "%s", *why ? why : "the back-end has hung up");
 	memcpy(d->last, d->why, sizeof d->why);
-	if (d->state != DEV_RESTARTING)
+	if (d->state != DEV_RESTARTING) {
 		say(d, "%s; trying to connect again", d->why);
+		event(d, DEV_DIED);
+	}
 	d->state = DEV_RESTARTING;
 	timer_set(d->all->loop, &d->start_timer, now_ns() + CONNECT_NS);
 }
@@ -640,7 +699,7 @@ static void vhost_args(struct dev *d, struct child_args *a)
 			snprintf(mtu, sizeof mtu, ",mtu=%u", d->net->mtu);
 	}
 	child_arg(a, "--vhost");
-	child_arg_format(a, "%s,%s,fd=%d,queues=%u,size=%u%s%s", d->name, d->disk ? "blk" : "net", d->front, d->queues,
+	child_arg_format(a, "%s,%s,fd=%d,queues=%u,size=%u%s%s", d->name, d->disk ? "blk" : d->net ? "net" : "vsock", d->front, d->queues,
 		d->queue_size, mac, mtu);
 	child_keep_fd(a, d->front);
 }
@@ -691,6 +750,8 @@ int devs_watch(struct devs *all, struct loop *l, struct err *e)
 		d->state = DEV_SERVING;
 		d->start_timer.fire = d->program ? start_fire : foreign_fire;
 		d->limit_timer.fire = limit_fire;
+		d->hidden_timer.fire = hidden_fire;
+		hidden_tell(d);
 		rc = d->program ? watch(d) : 0;
 	}
 	return rc ? err_set(e, -rc, "cannot watch the device processes: %s", strerror(-rc)) : 0;
@@ -709,6 +770,7 @@ void devs_stop(struct devs *all)
 		if (all->loop) {
 			timer_set(all->loop, &d->start_timer, 0);
 			timer_set(all->loop, &d->limit_timer, 0);
+			timer_set(all->loop, &d->hidden_timer, 0);
 		}
 		front_close(d);
 		if (d->child.pid)
@@ -725,6 +787,9 @@ void devs_stop(struct devs *all)
 			now = now_ns();
 		for (int k = 0; all->loop && d->log_w.slot && k < 100 && log_read(d); k++)
 			;
+		if (all->loop)
+			timer_set(all->loop, &d->hidden_timer, 0);
+		hidden_tell(d);
 		if (all->loop)
 			unwatch(d);
 		child_close(&d->child);

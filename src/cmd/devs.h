@@ -17,10 +17,22 @@
 #include "cmd/restart.h"
 #include "sandbox/sandbox.h"
 
-enum { DEVS_MAX = DISKS_MAX + NETS_MAX, DEV_STATS_MAX = 16 << 10 };
+enum { DEVS_MAX = DISKS_MAX + NETS_MAX + 1, DEV_STATS_MAX = 16 << 10 };
+
+struct dev;
+enum dev_event {
+	DEV_DIED,
+	DEV_RESTARTED, /* another process, or foreign back-end, serves */
+	DEV_LOST,      /* given up: a disk's driver gets errors from now on, others no answer */
+};
+
+/* A process that complains without end must not take the user's terminal: in a second so many lines of it are shown. */
+enum { DEV_LINES = 10 };
 
 struct devs_host {
 	void (*say)(void *arg, const char *text);          /* complete lines, for the user and the log */
+	void (*log)(void *arg, const char *text);          /* for the log alone */
+	void (*event)(void *arg, const struct dev *d, enum dev_event ev);
 	int (*socket)(void *arg, unsigned number, int fd); /* VMM_NEW_DEVICE; fd: borrowed. 0 or -errno */
 	void (*give_up)(void *arg, unsigned number);       /* VMM_GIVE_UP */
 	bool (*ending)(void *arg);                         /* looks whether husk-vmm has said its last word */
@@ -33,6 +45,8 @@ struct devs_config { /* borrowed for as long as the devices live */
 	unsigned ndisks;
 	const struct net_config *nets;
 	unsigned nnets;
+	const struct vsock_socket *vsock; /* NULL: none */
+	int vsock_fd;      /* its listening socket */
 	unsigned cpus;
 	const char *name;  /* of the machine */
 	const char *debug; /* NULL: none */
@@ -51,13 +65,15 @@ struct dev {
 	struct devs *all;
 	unsigned number;
 	char name[16];                   /* "disk0" */
-	const struct disk_config *disk;  /* one of them is NULL */
+	const struct disk_config *disk;  /* one of the three is not NULL */
 	const struct net_config *net;
+	const struct vsock_socket *vsock;
 	const char *program, *path;      /* NULL: a foreign back-end */
 	int image, overlay, bitmap, tap; /* ours, -1: none */
 	uint64_t size;                   /* of the image */
 	uint64_t dev, ino;               /* which file it is */
 	uint8_t mac[6];
+	unsigned cid;
 	unsigned queues, queue_size;
 	int front;                       /* husk-vmm's end of the vhost-user line until it has it, -1: none */
 	struct child child;
@@ -73,6 +89,9 @@ struct dev {
 	char why[256];                   /* what this process, or we of it, had to say about its end */
 	char last[400];                  /* what happened last, for people; empty: nothing ever did */
 	char engine[32], engine_why[200];
+	uint64_t lines_ns;               /* when the second began whose lines are counted */
+	unsigned lines, hidden;          /* shown; not shown */
+	struct timer hidden_timer;       /* tells how many were not */
 	char said[400];                  /* the last error or warning that a process of it logged */
 	struct sandbox_report sandbox;
 	bool sandbox_known;
@@ -85,7 +104,7 @@ struct devs {
 	struct devs_config cfg;
 	struct devs_host host;
 	struct loop *loop;
-	char blk_path[4096], net_path[4096];
+	char blk_path[4096], net_path[4096], vsock_path[4096];
 	bool stopping;
 	unsigned asked;
 	uint32_t ask_id;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What --disk and --net name: opened with the user's rights, looked at, and refused with words. */
+/* What --disk, --net and --vsock name: opened with the user's rights, looked at, and refused with words. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -213,27 +213,62 @@ void dev_close(struct dev *d)
 
 static int dev_open(struct dev *d, struct err *e)
 {
-	const bool foreign = d->disk ? d->disk->socket : d->net->kind == NET_SOCKET;
+	const bool foreign = d->disk ? d->disk->socket : d->net && d->net->kind == NET_SOCKET;
 	struct devs *all = d->all;
+	char *path = d->disk ? all->blk_path : d->net ? all->net_path : all->vsock_path;
 	int rc;
 
 	if (foreign) {
 		d->front = dev_connect(d, e);
 		return d->front < 0 ? d->front : 0;
 	}
-	d->program = d->disk ? "husk-blk" : "husk-net";
-	d->path = d->disk ? all->blk_path : all->net_path;
-	if (!*d->path) {
-		rc = child_find(d->program, d->disk ? all->blk_path : all->net_path, e);
+	d->program = d->disk ? "husk-blk" : d->net ? "husk-net" : "husk-vsock";
+	d->path = path;
+	if (!*path) {
+		rc = child_find(d->program, path, e);
 		if (rc)
 			return rc;
 	}
-	return d->disk ? disk_open(d, e) : net_open(d, e);
+	return d->disk ? disk_open(d, e) : d->net ? net_open(d, e) : 0;
+}
+
+static void disk_init(struct dev *d, unsigned k)
+{
+	const struct devs_config *c = &d->all->cfg;
+
+	d->disk = &c->disks[k];
+	snprintf(d->name, sizeof d->name, "disk%u", k);
+	d->queues = d->disk->queues ? d->disk->queues : c->cpus < 4 ? c->cpus : 4;
+	d->queue_size = d->disk->queue_size;
+}
+
+static void net_init(struct dev *d, unsigned k)
+{
+	const struct devs_config *c = &d->all->cfg;
+
+	d->net = &c->nets[k];
+	snprintf(d->name, sizeof d->name, "net%u", k);
+	d->queues = 2;
+	d->queue_size = 256;
+	if (d->net->have_mac)
+		memcpy(d->mac, d->net->mac, 6);
+	else
+		mac_of_name(c->name, k, d->mac);
+}
+
+static void vsock_init(struct dev *d)
+{
+	d->vsock = d->all->cfg.vsock;
+	snprintf(d->name, sizeof d->name, "vsock0");
+	d->cid = d->vsock->cid ? d->vsock->cid : cid_of_name(d->all->cfg.name);
+	/* into the guest, out of it, events; the size is the most that husk-vsock takes */
+	d->queues = 3;
+	d->queue_size = 128;
 }
 
 int devs_new(struct devs **out, const struct devs_config *c, const struct devs_host *h, struct err *e)
 {
-	unsigned n = c->ndisks + c->nnets;
+	unsigned n = c->ndisks + c->nnets + (c->vsock ? 1 : 0);
 	struct devs *all = xcalloc(1, sizeof *all + n * sizeof(struct dev));
 	char option[600];
 
@@ -241,24 +276,17 @@ int devs_new(struct devs **out, const struct devs_config *c, const struct devs_h
 	all->host = *h;
 	for (unsigned i = 0; i < n; i++) {
 		struct dev *d = &all->dev[i];
-		const unsigned k = i < c->ndisks ? i : i - c->ndisks;
 		int rc;
 
 		*d = (struct dev){.all = all, .number = i, .image = -1, .overlay = -1, .bitmap = -1, .tap = -1, .front = -1,
-			.child = CHILD_INIT, .queue_size = 256, .queues = 2};
+			.child = CHILD_INIT};
 		all->n++;
-		snprintf(d->name, sizeof d->name, "%s%u", i < c->ndisks ? "disk" : "net", k);
-		if (i < c->ndisks) {
-			d->disk = &c->disks[k];
-			d->queues = d->disk->queues ? d->disk->queues : c->cpus < 4 ? c->cpus : 4;
-			d->queue_size = d->disk->queue_size;
-		} else {
-			d->net = &c->nets[k];
-			if (d->net->have_mac)
-				memcpy(d->mac, d->net->mac, 6);
-			else
-				mac_of_name(c->name, k, d->mac);
-		}
+		if (i < c->ndisks)
+			disk_init(d, i);
+		else if (i < c->ndisks + c->nnets)
+			net_init(d, i - c->ndisks);
+		else
+			vsock_init(d);
 		rc = dev_open(d, e);
 		if (rc) {
 			err_prefix(e, "%s", dev_option(d, option, sizeof option));

@@ -21,7 +21,7 @@ int place_listen(const char *option, const char *path, char whole[PLACE_PATH], s
 
 	whole[0] = 0;
 	if (strlen(path) >= sizeof a.sun_path)
-		return err_set(e, ENAMETOOLONG, "%s unix:%s: the path of a socket has at most %zu "
+		return err_set(e, ENAMETOOLONG, "%s%s: the path of a socket has at most %zu "
 			"bytes", option, path, sizeof a.sun_path - 1);
 	strcpy(a.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -29,11 +29,11 @@ int place_listen(const char *option, const char *path, char whole[PLACE_PATH], s
 		return err_set(e, errno, "cannot make a socket: %s", strerror(errno));
 	if (!lstat(path, &st)) {
 		if (!S_ISSOCK(st.st_mode)) {
-			rc = err_set(e, EEXIST, "%s unix:%s: there is a file of that name", option, path);
+			rc = err_set(e, EEXIST, "%s%s: there is a file of that name", option, path);
 			goto fail;
 		}
 		if (!connect(fd, (struct sockaddr *)&a, sizeof a) || errno != ECONNREFUSED) {
-			rc = err_set(e, EADDRINUSE, "%s unix:%s: another process listens there", option,
+			rc = err_set(e, EADDRINUSE, "%s%s: another process listens there", option,
 				path);
 			goto fail;
 		}
@@ -42,9 +42,9 @@ int place_listen(const char *option, const char *path, char whole[PLACE_PATH], s
 		close(fd);
 		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	}
-	old = umask(077);
+	old = umask(0177); /* who may connect may reach into the guest */
 	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a))
-		rc = err_set(e, errno, "%s unix:%s: %s", option, path, strerror(errno));
+		rc = err_set(e, errno, "%s%s: %s", option, path, strerror(errno));
 	umask(old);
 	if (rc)
 		goto fail;
@@ -53,7 +53,7 @@ int place_listen(const char *option, const char *path, char whole[PLACE_PATH], s
 	snprintf(whole, PLACE_PATH, "%s", dir ? dir : path);
 	free(dir);
 	if (listen(fd, 16) || fcntl(fd, F_SETFL, O_NONBLOCK)) {
-		rc = err_set(e, errno, "%s unix:%s: %s", option, path, strerror(errno));
+		rc = err_set(e, errno, "%s%s: %s", option, path, strerror(errno));
 		goto fail;
 	}
 	return fd;
@@ -68,8 +68,8 @@ int place_file(const char *option, const char *path, struct err *e)
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
 
 	if (fd < 0 && errno == ENXIO)
-		return err_set(e, ENXIO, "%s file:%s: nobody reads from this pipe", option, path);
+		return err_set(e, ENXIO, "%s%s: nobody reads from this pipe", option, path);
 	if (fd < 0)
-		return err_set(e, errno, "%s file:%s: %s", option, path, strerror(errno));
+		return err_set(e, errno, "%s%s: %s", option, path, strerror(errno));
 	return fd;
 }

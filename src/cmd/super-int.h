@@ -32,13 +32,14 @@ struct super {
 	struct vmm vmm;
 	struct devs *devs;
 	struct serial *serial;
+	int vsock_fd; /* of --vsock, -1 */
 	struct super_port ports[CONSOLES_MAX];
 	struct qmp *qmp;
 	struct panic panic;
 	struct escape escape;
 	struct watch signal_w, pid_w, control_w, log_w;
 	struct timer kill_timer, stats_timer, status_timer, tty_timer;
-	char socks[1 + CONSOLES_MAX][PLACE_PATH]; /* of --serial and --console unix:, absolute; empty if there is none */
+	char socks[2 + CONSOLES_MAX][PLACE_PATH]; /* of --serial and --console unix:, of --vsock last, absolute; empty if there is none */
 	uint64_t log_bytes;
 	uint64_t start_ns;
 	pid_t vmm_pid; /* also after it was reaped */
@@ -80,6 +81,8 @@ void super_ports_free(struct super *s);
 
 extern const struct qmp_command super_qmp_commands[];
 
+/* To QMP's clients: what happened to a device. */
+void super_device_event(struct super *s, const struct dev *d, enum dev_event ev);
 /* Asks husk-vmm for its counters, if it has not been asked already. 0 or -errno. */
 int super_ask(struct super *s);
 /* What the devices or husk-vmm had to say for query-husk is there. */

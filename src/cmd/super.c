@@ -352,12 +352,11 @@ static void control_ready(struct watch *w, uint32_t events)
 	control_read(CONTAINER_OF(w, struct super, control_w));
 }
 
-void super_log(struct super *s, const char *text)
+static void log_write(struct super *s, const char *text)
 {
 	size_t n = strlen(text);
 	int fd;
 
-	term_say(&s->term, "%s", text);
 	if (s->log_bytes >= LOG_MAX)
 		return;
 	fd = openat(s->dir.fd, "log", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -367,6 +366,12 @@ void super_log(struct super *s, const char *text)
 	if (write(fd, text, n) < 0)
 		s->log_bytes = LOG_MAX; /* a full disk: do not try again */
 	close(fd);
+}
+
+void super_log(struct super *s, const char *text)
+{
+	term_say(&s->term, "%s", text);
+	log_write(s, text);
 }
 
 static bool log_read(struct super *s)
@@ -400,6 +405,16 @@ static void log_ready(struct watch *w, uint32_t events)
 static void devices_say(void *arg, const char *text)
 {
 	super_log(arg, text);
+}
+
+static void devices_log(void *arg, const char *text)
+{
+	log_write(arg, text);
+}
+
+static void devices_event(void *arg, const struct dev *d, enum dev_event ev)
+{
+	super_device_event(arg, d, ev);
 }
 
 static int devices_socket(void *arg, unsigned number, int fd)
@@ -634,10 +649,10 @@ static void raise_nofile(void)
 static int processes_start(struct super *s, struct err *e)
 {
 	const struct super_config *c = s->cfg;
-	const struct devs_host h = {.say = devices_say, .socket = devices_socket, .give_up = devices_give_up,
+	const struct devs_host h = {.say = devices_say, .log = devices_log, .event = devices_event, .socket = devices_socket, .give_up = devices_give_up,
 		.ending = devices_ending, .answered = devices_answered, .arg = s};
 	const struct devs_config dc = {.disks = c->disks, .ndisks = c->ndisks, .nets = c->nets, .nnets = c->nnets,
-		.cpus = c->vmm.cpus, .name = s->dir.name, .debug = c->vmm.debug};
+		.vsock = c->vsock.text ? &c->vsock : NULL, .vsock_fd = s->vsock_fd, .cpus = c->vmm.cpus, .name = s->dir.name, .debug = c->vmm.debug};
 	struct child_args *a = xcalloc(1, sizeof *a);
 	struct vmm_config vc = c->vmm;
 	char vmm_path[4096];
@@ -664,9 +679,11 @@ static int open_places(struct super *s, int *unix_fd, int *file_fd, struct err *
 	int rc = 0;
 
 	if (c->serial == SERIAL_UNIX)
-		*unix_fd = rc = place_listen("--serial", c->serial_path, s->socks[0], e);
+		*unix_fd = rc = place_listen("--serial unix:", c->serial_path, s->socks[0], e);
 	if (rc >= 0 && c->serial == SERIAL_FILE)
-		*file_fd = rc = place_file("--serial", c->serial_path, e);
+		*file_fd = rc = place_file("--serial file:", c->serial_path, e);
+	if (rc >= 0 && c->vsock.text)
+		s->vsock_fd = rc = place_listen("--vsock ", c->vsock.path, s->socks[1 + CONSOLES_MAX], e);
 	return rc < 0 ? rc : super_ports_open(s, e);
 }
 
@@ -677,7 +694,7 @@ int super_run(const struct super_config *c, struct err *e)
 	int fd, unix_fd = -1, file_fd = -1, rc;
 
 	s->cfg = c;
-	s->dir.fd = -1;
+	s->dir.fd = s->vsock_fd = -1;
 	s->vmm = (struct vmm)VMM_INIT;
 	s->signal_w.fd = -1;
 	s->kill_timer.fire = kill_fire;
@@ -743,6 +760,8 @@ out:
 		close(unix_fd);
 	if (file_fd >= 0)
 		close(file_fd);
+	if (s->vsock_fd >= 0)
+		close(s->vsock_fd);
 	for (size_t i = 0; i < ARRAY_LEN(s->socks); i++)
 		if (s->socks[i][0])
 			unlink(s->socks[i]);

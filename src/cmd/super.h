@@ -22,6 +22,7 @@ struct super_config {
 	unsigned nnets;
 	struct console_port ports[CONSOLES_MAX];
 	unsigned nports;
+	struct vsock_socket vsock; /* text: NULL if there is none */
 };
 
 /*

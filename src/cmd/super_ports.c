@@ -28,8 +28,8 @@ int super_ports_open(struct super *s, struct err *e)
 	for (unsigned i = 0; i < s->cfg->nports; i++) {
 		struct super_port *p = &s->ports[i];
 
-		p->fd = p->cfg->file ? place_file("--console", p->cfg->path, e)
-				     : place_listen("--console", p->cfg->path, s->socks[1 + i], e);
+		p->fd = p->cfg->file ? place_file("--console file:", p->cfg->path, e)
+				     : place_listen("--console unix:", p->cfg->path, s->socks[1 + i], e);
 		if (p->fd < 0)
 			return p->fd;
 		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p->vm))

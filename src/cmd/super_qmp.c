@@ -102,6 +102,15 @@ static json_t *x_stats(void *arg, json_t *args, struct err *e)
 	return QMP_LATER;
 }
 
+void super_device_event(struct super *s, const struct dev *d, enum dev_event ev)
+{
+	static const char *const names[] = {"x-device-died", "x-device-restarted", "x-device-given-up"};
+
+	/* pid: of the process that it is about; a foreign back-end has none */
+	qmp_event(s->qmp, names[ev], json_pack("{s:s,s:i,s:i,s:s}", "name", d->name, "pid", (int)d->pid, "restarts",
+		(int)d->restarts, "text", d->last));
+}
+
 int super_ask(struct super *s)
 {
 	int rc;
@@ -230,6 +239,13 @@ static void net_object(json_t *o, const struct dev *d)
 	json_object_set_new(o, "forwards", forwards);
 }
 
+static void vsock_object(json_t *o, const struct dev *d)
+{
+	json_object_set_new(o, "kind", json_string("vsock"));
+	json_object_set_new(o, "path", any_string(d->vsock->path));
+	json_object_set_new(o, "cid", json_integer(d->cid));
+}
+
 /* Of husk-vmm's counters those that begin so, if its last answer is whole. */
 static json_t *vmm_stats(const struct super *s, const char *prefix)
 {
@@ -249,7 +265,7 @@ static json_t *device_object(const struct super *s, const struct dev *d)
 		json_object_set_new(o, "said", json_string(d->said));
 	if (d->engine_why[0])
 		json_object_set_new(o, "engine-why", json_string(d->engine_why));
-	(d->disk ? disk_object : net_object)(o, d);
+	(d->disk ? disk_object : d->net ? net_object : vsock_object)(o, d);
 	json_object_set_new(o, "counters", d->stats ? stats_object(d->stats, d->stats_len, "") : json_object());
 	/* husk-vmm's side of it: "disk0.kicks 17" */
 	snprintf(prefix, sizeof prefix, "%s.", d->name);

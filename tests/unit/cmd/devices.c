@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What is pure about devices: the words of --disk, --net and --console, when to start again, where the root is. */
+/* What is pure about devices: the words of --disk, --net, --console and --vsock, when to start again, where the root is. */
 #undef NDEBUG
 #include <assert.h>
 #include <errno.h>
@@ -135,6 +135,36 @@ static void test_console(void)
 	console_port_free(&c);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		assert(console_parse(bad[i].in, 0, &c, &e) < 0 && strstr(e.text, bad[i].words));
+}
+
+static void test_vsock(void)
+{
+	static const struct bad bad[] = {{"", "must come first"}, {",cid=3", "must come first"}, {"/x,cid=2", "out of range"},
+		{"/x,cid=4294967295", "out of range"}, {"/x,cid=-1", "out of range"}, {"/x,cid", "whole number"}, {"/x,cid=3x", "whole number"},
+		{"/x,", "nothing behind a comma"}, {"/x,sid=4", "did you mean 'cid'"}};
+	struct vsock_socket c;
+	struct err e;
+
+	assert(!vsock_parse("/tmp/a,,b", &c, &e) && !strcmp(c.path, "/tmp/a,b") && !c.cid);
+	vsock_socket_free(&c);
+	assert(!vsock_parse("v,cid=4294967294", &c, &e) && c.cid == VSOCK_CID_MAX);
+	vsock_socket_free(&c);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		int rc = vsock_parse(bad[i].in, &c, &e);
+
+		if (rc >= 0 || !strstr(e.text, bad[i].words)) {
+			fprintf(stderr, "--vsock %s: %d %s\n", bad[i].in, rc, rc ? e.text : "");
+			exit(1);
+		}
+		assert(!c.text);
+	}
+	assert(cid_of_name("web") == cid_of_name("web") && cid_of_name("web") != cid_of_name("web1"));
+	for (int i = 0; i < 1000; i++) {
+		char name[16];
+
+		snprintf(name, sizeof name, "vm%d", i);
+		assert(cid_of_name(name) >= VSOCK_CID_MIN && cid_of_name(name) <= VSOCK_CID_MAX);
+	}
 }
 
 enum { MS = 1000000 };
@@ -298,6 +328,7 @@ int main(void)
 	test_disk();
 	test_net();
 	test_console();
+	test_vsock();
 	test_restart();
 	test_rootfs();
 	return 0;

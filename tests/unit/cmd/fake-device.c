@@ -7,6 +7,7 @@
  *   crash    SIGSEGV, a little after READY         once     the same, but with --restart it works
  *   slow     never gets ready
  *   stuck    takes no notice of the end            twice    READY twice, and words nobody knows
+ *   talk     logs 500 lines when it is asked for its counters
  *   other    works: READY, answers for counters, ends when it is told or its lines end
  */
 #undef NDEBUG
@@ -81,6 +82,8 @@ int main(int argc, char **argv)
 			poll(p, 1, -1);
 		if (recv(control, &m, sizeof m, 0) <= 0 || m.type == VMM_QUIT)
 			return 0;
+		for (int i = 0; m.type == VMM_GET_STATS && !strcmp(word, "talk") && i < 500; i++)
+			fprintf(stderr, "fake: line %d\n", i);
 		if (m.type == VMM_GET_STATS)
 			vmm_stats_send(control, m.arg, "reads 17\nbytes_read 8704\n", 25);
 	}
