@@ -119,7 +119,7 @@ class QemuMachine(base.Machine):
 class Guest:
     """A running machine. m: its process and console."""
 
-    def __init__(self, box, disks, cpus=1, memory=512, net="", lite=True, append="", vmm=None):
+    def __init__(self, box, disks, cpus=1, memory=512, net="", lite=True, append="", vmm=None, more=()):
         self.box, self.vmm, self.lite, self.number = box, vmm or VMM, lite, 0
         self.port = free_port()
         self.name = f"debian-{os.getpid()}-{random.randrange(1 << 30)}"
@@ -136,7 +136,7 @@ class Guest:
                 argv += ["--disk", f"{'socket:' + d.socket if d.socket else d.path}{d.husk}"]
             if net is not None:
                 argv += ["--net", f"user,host-loopback=on,forward=tcp:127.0.0.1:{self.port}-:22{net}"]
-            self.m = base.Machine(box, *argv)
+            self.m = base.Machine(box, *argv, *more)
         else:
             self.m = QemuMachine(box, self.qemu(box, disks, cpus, memory, net, append))
 

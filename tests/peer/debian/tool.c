@@ -9,12 +9,16 @@
  *   tool check FILE RUN COUNT        are the first COUNT records of that run there? (on the host, after a power cut)
  *   tool serve PORT                  TCP on 127.0.0.1: sends back what comes, a byte at a time
  *   tool trips HOST PORT SECONDS     one byte to and fro; says how many per second
+ *   tool vsock-serve PORT            virtio-vsock: sends back what comes
+ *   tool vsock-trip PORT BYTES       to the host: sends so many, and the end; the same must come back
+ *   tool vsock-hold PORT             to the host: says "held", and how the connection ended
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/vm_sockets.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -23,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -272,6 +277,83 @@ static int trips(const char *host, int port, double seconds)
 	return 0;
 }
 
+static bool write_all(int fd, const char *p, size_t n)
+{
+	for (ssize_t k; n; p += k, n -= (size_t)k)
+		if ((k = write(fd, p, n)) <= 0)
+			return false;
+	return true;
+}
+
+static int vsock_serve(unsigned port)
+{
+	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_port = port, .svm_cid = VMADDR_CID_ANY};
+	int s = socket(AF_VSOCK, SOCK_STREAM, 0), c;
+	static char buf[64 << 10];
+	ssize_t n;
+
+	if (s < 0 || bind(s, (struct sockaddr *)&a, sizeof a) || listen(s, 8))
+		die("vsock-serve");
+	while ((c = accept(s, NULL, NULL)) >= 0) {
+		while ((n = read(c, buf, sizeof buf)) > 0 && write_all(c, buf, (size_t)n))
+			;
+		close(c);
+	}
+	return 0;
+}
+
+/* The host's ACCEPT has no answer before somebody comes, so we may be too early: tries for a second. */
+static int vsock_connect(unsigned port)
+{
+	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_port = port, .svm_cid = VMADDR_CID_HOST};
+
+	for (int i = 0;; i++) {
+		int s = socket(AF_VSOCK, SOCK_STREAM, 0);
+
+		if (s >= 0 && !connect(s, (struct sockaddr *)&a, sizeof a))
+			return s;
+		if (s < 0 || errno != ECONNRESET || i == 50)
+			die("vsock: connect");
+		close(s);
+		usleep(20000);
+	}
+}
+
+static int vsock_trip(unsigned port, size_t bytes)
+{
+	uint64_t *out = calloc(bytes / 8 + 1, 8), *in = calloc(bytes / 8 + 1, 8);
+	int s = vsock_connect(port);
+	size_t got = 0;
+	ssize_t n = 1;
+
+	if (!out || !in)
+		die("vsock-trip");
+	fill(out, bytes, port, bytes);
+	if (!write_all(s, (const char *)out, bytes) || shutdown(s, SHUT_WR))
+		die("vsock-trip: write");
+	while (n > 0 && got < bytes) {
+		n = read(s, (char *)in + got, bytes - got);
+		got += n > 0 ? (size_t)n : 0;
+	}
+	if (got != bytes || memcmp(in, out, bytes) || read(s, in, 1))
+		die("vsock-trip: not the same");
+	printf("same %zu\n", bytes);
+	return 0;
+}
+
+static int vsock_hold(unsigned port)
+{
+	int s = vsock_connect(port);
+	ssize_t n;
+	char c;
+
+	printf("held\n");
+	fflush(stdout);
+	n = read(s, &c, 1);
+	printf("ended: %s\n", n < 0 ? strerror(errno) : n ? "a byte" : "end of file");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *verb = argc > 2 ? argv[1] : "";
@@ -286,6 +368,12 @@ int main(int argc, char **argv)
 		return serve(atoi(argv[2]));
 	if (!strcmp(verb, "trips") && argc == 5)
 		return trips(argv[2], atoi(argv[3]), atof(argv[4]));
+	if (!strcmp(verb, "vsock-serve") && argc == 3)
+		return vsock_serve((unsigned)atoi(argv[2]));
+	if (!strcmp(verb, "vsock-trip") && argc == 4)
+		return vsock_trip((unsigned)atoi(argv[2]), strtoul(argv[3], NULL, 0));
+	if (!strcmp(verb, "vsock-hold") && argc == 3)
+		return vsock_hold((unsigned)atoi(argv[2]));
 	fprintf(stderr, "usage: see the head of tests/peer/debian/tool.c\n");
 	return 2;
 }
