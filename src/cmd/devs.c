@@ -26,7 +26,6 @@
 #include <linux/fs.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,22 +40,9 @@
 static const uint64_t READY_NS = UINT64_C(30000000000), /* for a start: --restart may wait for the lock */
 	DOWN_NS = 200000000, DOWN_EARLY_NS = UINT64_C(3000000000), /* how long it may live on when husk-vmm lost it */
 	EXIT_NS = 50000000, /* it ended in order: perhaps husk-vmm is about to do so */
-	CONNECT_NS = 200000000, SECOND_NS = 1000000000, STOP_NS = UINT64_C(2000000000);
+	CONNECT_NS = 200000000, STOP_NS = UINT64_C(2000000000);
 
 static void dev_died(struct dev *d, int status);
-
-static void __attribute__((format(printf, 2, 3))) say(struct dev *d, const char *fmt, ...)
-{
-	char text[600], line[640];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
-	va_end(ap);
-	child_clean(text, false);
-	snprintf(line, sizeof line, "husk: %s: %s\n", d->name, text);
-	d->all->host.say(d->all->host.arg, line);
-}
 
 static void event(const struct dev *d, enum dev_event ev)
 {
@@ -299,74 +285,6 @@ static bool control_read(struct dev *d)
 	return true;
 }
 
-static void hidden_tell(struct dev *d)
-{
-	unsigned n = d->hidden;
-
-	d->hidden = 0;
-	if (n)
-		say(d, "%u more line%s of its process %s not shown; the file 'log' of the runtime directory has the first MiB", n,
-			n == 1 ? "" : "s", n == 1 ? "was" : "were");
-}
-
-static void hidden_fire(struct timer *t)
-{
-	hidden_tell(CONTAINER_OF(t, struct dev, hidden_timer));
-}
-
-/* A line that its process logged, complete. */
-static void log_line(struct dev *d, const char *line)
-{
-	const uint64_t now = now_ns();
-
-	if (now - d->lines_ns >= SECOND_NS) {
-		hidden_tell(d);
-		d->lines_ns = now;
-		d->lines = 0;
-	}
-	if (d->lines < DEV_LINES) {
-		d->lines++;
-		d->all->host.say(d->all->host.arg, line);
-		return;
-	}
-	d->hidden++;
-	d->all->host.log(d->all->host.arg, line);
-	if (d->all->loop && !d->hidden_timer.deadline_ns)
-		timer_set(d->all->loop, &d->hidden_timer, d->lines_ns + SECOND_NS);
-}
-
-/* Its standard error: each line with the device's name, as several run the same program. */
-static bool log_read(struct dev *d)
-{
-	char buf[1024], *save = NULL;
-	ssize_t n = read(d->child.log, buf, sizeof buf - 1);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return false;
-	if (n <= 0) {
-		if (d->log_w.slot)
-			loop_del(d->all->loop, &d->log_w);
-		return false;
-	}
-	buf[n] = 0;
-	child_clean(buf, true);
-	for (char *line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		char out[1100];
-
-		if (strstr(line, ": error: ") || strstr(line, ": warn: "))
-			snprintf(d->said, sizeof d->said, "%.399s", line);
-		snprintf(out, sizeof out, "%s: %s\n", d->name, line);
-		log_line(d, out);
-	}
-	return true;
-}
-
-static void log_ready(struct watch *w, uint32_t events)
-{
-	(void)events;
-	log_read(CONTAINER_OF(w, struct dev, log_w));
-}
-
 /* --- it is up ---------------------------------------------------------------------------------- */
 
 static void hand_over(struct dev *d)
@@ -408,7 +326,7 @@ static void pid_ready(struct watch *w, uint32_t events)
 
 	(void)events;
 	control_read(d);
-	for (int i = 0; i < 100 && log_read(d); i++)
+	for (int i = 0; i < 100 && dev_log_read(d); i++)
 		;
 	unwatch(d);
 	timer_set(d->all->loop, &d->limit_timer, 0);
@@ -423,7 +341,7 @@ static int watch(struct dev *d)
 
 	d->pid_w = (struct watch){.fd = d->child.pidfd, .ready = pid_ready};
 	d->control_w = (struct watch){.fd = d->child.control, .ready = control_ready};
-	d->log_w = (struct watch){.fd = d->child.log, .ready = log_ready};
+	d->log_w = (struct watch){.fd = d->child.log, .ready = dev_log_ready};
 	rc = loop_add(l, &d->pid_w, EPOLLIN);
 	rc = rc ? rc : loop_add(l, &d->control_w, EPOLLIN);
 	rc = rc ? rc : loop_add(l, &d->log_w, EPOLLIN);
@@ -459,14 +377,14 @@ static void give_up(struct dev *d)
 	if (d->disk && !was_failing) {
 		d->state = DEV_FAILING;
 		if (!start_again(d, &e)) {
-			say(d, "%s: given up after %u restart%s; the guest gets I/O errors from now on", d->last, d->restarts,
+			dev_say(d, "%s: given up after %u restart%s; the guest gets I/O errors from now on", d->last, d->restarts,
 				d->restarts == 1 ? "" : "s");
 			event(d, DEV_LOST);
 			return;
 		}
 	}
 	d->state = DEV_GIVEN_UP;
-	say(d, "%s: given up; the guest gets no answers from it any more", d->last);
+	dev_say(d, "%s: given up; the guest gets no answers from it any more", d->last);
 	event(d, DEV_LOST);
 	d->all->host.give_up(d->all->host.arg, d->number);
 }
@@ -494,7 +412,7 @@ static void start_fire(struct timer *t)
 		return;
 	if (!start_again(d, &e)) {
 		d->restarts++;
-		say(d, "%s; restarted (%u)", d->last, d->restarts);
+		dev_say(d, "%s; restarted (%u)", d->last, d->restarts);
 		return;
 	}
 	death.now_ns = now_ns();
@@ -555,7 +473,7 @@ static void foreign_state(struct dev *d, unsigned state, const char *why)
 	if (state == 1) {
 		if (d->state == DEV_RESTARTING) {
 			d->state = DEV_SERVING;
-			say(d, "connected again (%u)", d->restarts);
+			dev_say(d, "connected again (%u)", d->restarts);
 			event(d, DEV_RESTARTED);
 		}
 		d->state = DEV_SERVING;
@@ -564,7 +482,7 @@ static void foreign_state(struct dev *d, unsigned state, const char *why)
 	snprintf(d->why, sizeof d->why, "%s", *why ? why : "the back-end has hung up");
 	memcpy(d->last, d->why, sizeof d->why);
 	if (d->state != DEV_RESTARTING) {
-		say(d, "%s; trying to connect again", d->why);
+		dev_say(d, "%s; trying to connect again", d->why);
 		event(d, DEV_DIED);
 	}
 	d->state = DEV_RESTARTING;
@@ -677,7 +595,7 @@ static int await(struct dev *d, uint64_t deadline, struct err *e)
 		if (d->why[0])
 			return own_words(d, e);
 		/* no word: what it logged goes to the user. A process that has ended already is not hurt by the signal. */
-		for (int i = 0; i < 100 && log_read(d); i++)
+		for (int i = 0; i < 100 && dev_log_read(d); i++)
 			;
 		p.fd = d->child.pidfd;
 		poll(&p, 1, 1000);
@@ -750,8 +668,8 @@ int devs_watch(struct devs *all, struct loop *l, struct err *e)
 		d->state = DEV_SERVING;
 		d->start_timer.fire = d->program ? start_fire : foreign_fire;
 		d->limit_timer.fire = limit_fire;
-		d->hidden_timer.fire = hidden_fire;
-		hidden_tell(d);
+		d->hidden_timer.fire = dev_log_fire;
+		dev_log_tell(d);
 		rc = d->program ? watch(d) : 0;
 	}
 	return rc ? err_set(e, -rc, "cannot watch the device processes: %s", strerror(-rc)) : 0;
@@ -785,11 +703,11 @@ void devs_stop(struct devs *all)
 			continue;
 		while (now < deadline && poll(&p, 1, (int)((deadline - now) / 1000000) + 1) <= 0)
 			now = now_ns();
-		for (int k = 0; all->loop && d->log_w.slot && k < 100 && log_read(d); k++)
+		for (int k = 0; all->loop && d->log_w.slot && k < 100 && dev_log_read(d); k++)
 			;
 		if (all->loop)
 			timer_set(all->loop, &d->hidden_timer, 0);
-		hidden_tell(d);
+		dev_log_tell(d);
 		if (all->loop)
 			unwatch(d);
 		child_close(&d->child);

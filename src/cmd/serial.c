@@ -13,6 +13,10 @@
  * ever: an out that took nothing for STALL_NS loses its patience until it has caught up. Outs without
  * patience, as all socket clients are, skip what fell out of the ring, and are told how much that was.
  *
+ * A *lossless* hub is for programs that talk through a channel: nothing is dropped, and nothing is shown twice. All outs
+ * are patient for ever there, and while there is none nothing is read from husk-vmm, so a process of the guest that writes
+ * sleeps until somebody listens. A client begins where the one before it stopped, which may be in the ring (kept).
+ *
  * Input has one small queue to husk-vmm. While it is full, nobody is read from: so a file piped into
  * the guest arrives whole, at the pace at which the guest takes it.
  */
@@ -85,6 +89,8 @@ struct serial {
 	struct watch vm;
 	uint32_t vm_events;
 	bool vm_open;
+	bool lossless;
+	uint64_t kept; /* lossless: where the last client stopped */
 	uint8_t *ring;
 	uint64_t head, input_total, dropped;
 	uint8_t input[INPUT_SIZE];
@@ -114,6 +120,7 @@ static void client_close(struct client *c)
 		loop_del(c->out.s->loop, &c->out.w);
 		close(c->out.w.fd);
 		c->out.kind = IO_NONE;
+		c->out.s->kept = c->out.pos;
 	}
 }
 
@@ -238,21 +245,35 @@ void serial_type(struct serial *s, const uint8_t *p, size_t n)
 
 static bool out_patient(const struct out *o)
 {
+	if (o->s->lossless)
+		return o->kind != IO_NONE;
 	return (o->kind == IO_STDIO || o->kind == IO_FILE) && !o->impatient;
+}
+
+static uint64_t out_room(const struct out *o)
+{
+	const uint64_t behind = o->s->head - o->pos;
+
+	return !out_patient(o) ? HUB_HIGH : behind < HUB_HIGH ? HUB_HIGH - behind : 0;
+}
+
+static unsigned clients(const struct serial *s)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < CLIENTS; i++)
+		n += s->clients[i].out.kind != IO_NONE;
+	return n;
 }
 
 static uint64_t room(const struct serial *s)
 {
-	const struct out *const patient[] = {&s->stdout_out, &s->file_out};
-	uint64_t most = HUB_HIGH;
+	uint64_t most = min_u64(out_room(&s->stdout_out), out_room(&s->file_out));
 
-	for (size_t i = 0; i < ARRAY_LEN(patient); i++)
-		if (out_patient(patient[i])) {
-			uint64_t behind = s->head - patient[i]->pos;
-
-			most = min_u64(most, behind < HUB_HIGH ? HUB_HIGH - behind : 0);
-		}
-	return most;
+	for (size_t i = 0; i < CLIENTS; i++)
+		most = min_u64(most, out_room(&s->clients[i].out));
+	/* a file that broke is told of once, and does not hold anybody */
+	return s->lossless && s->listeners[0].w.fd >= 0 && !clients(s) ? 0 : most;
 }
 
 static void vm_rewatch(struct serial *s)
@@ -550,6 +571,11 @@ struct serial *serial_new(struct loop *l, int vm_fd, const struct serial_host *h
 	return s;
 }
 
+void serial_lossless(struct serial *s)
+{
+	s->lossless = true;
+}
+
 void serial_free(struct serial *s)
 {
 	if (!s)
@@ -676,7 +702,10 @@ static void listener_ready(struct watch *w, uint32_t events)
 	c->out.kind = c->in.kind = IO_CLIENT;
 	c->out.is_socket = true;
 	c->out.w = (struct watch){.fd = fd, .ready = out_ready};
-	c->out.pos = s->head > HUB_REPLAY ? s->head - HUB_REPLAY : 0;
+	if (s->lossless)
+		c->out.pos = clients(s) > 1 ? s->head : s->kept;
+	else
+		c->out.pos = s->head > HUB_REPLAY ? s->head - HUB_REPLAY : 0;
 	c->in.w = (struct watch){.fd = in, .ready = in_ready};
 	c->in.open = true;
 	if (loop_add(s->loop, &c->out.w, 0)) {
@@ -686,6 +715,7 @@ static void listener_ready(struct watch *w, uint32_t events)
 	if (!s->input_full)
 		in_watch(&c->in);
 	out_update(&c->out);
+	vm_rewatch(s);
 }
 
 int serial_add_listener(struct serial *s, int fd, struct err *e)
@@ -699,6 +729,7 @@ int serial_add_listener(struct serial *s, int fd, struct err *e)
 		l->s = s;
 		l->w = (struct watch){.fd = fd, .ready = listener_ready};
 		rc = loop_add(s->loop, &l->w, EPOLLIN);
+		vm_rewatch(s); /* it may have to wait for clients now */
 		if (!rc)
 			return 0;
 		l->w.fd = -1;
@@ -711,7 +742,5 @@ int serial_add_listener(struct serial *s, int fd, struct err *e)
 
 void serial_stats(const struct serial *s, struct serial_stats *st)
 {
-	*st = (struct serial_stats){.output = s->head, .input = s->input_total, .dropped = s->dropped};
-	for (size_t i = 0; i < CLIENTS; i++)
-		st->clients += s->clients[i].out.kind != IO_NONE;
+	*st = (struct serial_stats){.output = s->head, .input = s->input_total, .dropped = s->dropped, .clients = clients(s)};
 }

@@ -29,6 +29,9 @@ struct serial_host {
 struct serial *serial_new(struct loop *l, int vm_fd, const struct serial_host *h, struct err *e);
 void serial_free(struct serial *s); /* NULL is harmless */
 
+/* For a channel between programs: who is slow, or not there yet, is waited for. Before a listener or file is added. */
+void serial_lossless(struct serial *s);
+
 /* Shows output on fd 1 (borrowed). Flow control holds for it. */
 int serial_add_stdout(struct serial *s, struct err *e);
 /* Reads fd 0 (borrowed); can be taken away and added again. End of file only ends the reading. */

@@ -61,6 +61,9 @@ int super_ports_begin(struct super *s, struct err *e)
 		p->vm[0] = -1;
 		if (!p->hub)
 			return -1;
+		/* as husk-vmm does: a guest must not wait with a terminal, but a program may */
+		if (i && strncmp(p->cfg->name, "console", 7))
+			serial_lossless(p->hub);
 		close(p->vm[1]);
 		p->vm[1] = p->fd = -1;
 		rc = p->cfg->file ? serial_add_file(p->hub, fd, e) : serial_add_listener(p->hub, fd, e);

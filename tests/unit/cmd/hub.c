@@ -165,6 +165,89 @@ static void test_flow_control(void)
 	close(vm);
 }
 
+/* What the hub has for fd, without the hub's doing more; it must go on with the pattern at position at. */
+static uint64_t take(int fd, uint64_t at)
+{
+	uint8_t buf[65536];
+	ssize_t n;
+
+	while ((n = recv(fd, buf, sizeof buf, MSG_DONTWAIT)) > 0)
+		for (ssize_t i = 0; i < n; i++)
+			assert(buf[i] == pattern(at++));
+	return at;
+}
+
+/* A channel: nobody there, somebody slow, somebody who goes; each byte arrives once. */
+static void test_lossless(void)
+{
+	char path[64];
+	int vm, a, b, l = listener(path, sizeof path);
+	struct serial *s = hub(&vm);
+	uint64_t written, got, a_got;
+	const uint64_t total = 5000000;
+	struct err e;
+
+	serial_lossless(s);
+	assert(!serial_add_listener(s, l, &e));
+	written = write_pattern(vm, 0, total);
+	spin(10);
+	assert(written < 1000000 && !heard);
+	/* one who does not read */
+	a = dial(path);
+	for (int i = 0; i < 20; i++) {
+		written = write_pattern(vm, written, total);
+		spin(5);
+	}
+	assert(heard > 256 << 10 && heard < 1500000 && written < 2000000);
+	/* and goes, with what it had got: the next begins there */
+	got = take(a, 0);
+	assert(got > 10000);
+	close(a);
+	spin(10);
+	b = dial(path);
+	spin(10);
+	got = take(b, got);
+	/* another one, with nothing twice for either: the slower sets the pace */
+	spin(10);
+	got = take(b, got);
+	while (got < heard) {
+		spin(1);
+		got = take(b, got);
+	}
+	a = dial(path);
+	spin(10);
+	a_got = heard;
+	got = take(b, got);
+	while (got < total) {
+		const uint64_t before = got;
+
+		written = write_pattern(vm, written, total);
+		spin(1);
+		got = take(b, got);
+		assert(got - a_got < 1000000);
+		if (got == before) /* which is when the other has to read */
+			a_got = take(a, a_got);
+	}
+	while (a_got < total) {
+		spin(1);
+		a_got = take(a, a_got);
+	}
+	/* nobody again: no replay for the next */
+	close(a);
+	close(b);
+	spin(10);
+	write_pattern(vm, total, total + 100);
+	spin(10);
+	assert(heard == total);
+	a = dial(path);
+	spin(10);
+	assert(take(a, total) == total + 100);
+	close(a);
+	close(vm);
+	serial_free(s);
+	unlink(path);
+}
+
 /* Clients: replay, output to all, input from all, and one that does not read holds nobody back. */
 static void test_clients(void)
 {
@@ -489,6 +572,7 @@ int main(void)
 	loop = loop_new();
 	assert(loop);
 	test_flow_control();
+	test_lossless();
 	test_clients();
 	test_files();
 	test_control();
