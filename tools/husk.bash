@@ -66,6 +66,11 @@ _husk() {
 		words='unix: file:'
 		compopt -o nospace
 		;;
+	--vsock)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		compopt -o filenames
+		return
+		;;
 	--root-ports) words='0 1 2 4 8' ;;
 	--memory | -m) words='128M 256M 512M 1G 2G 4G' ;;
 	--cpus | -c) words='1 2 4 8' ;;
@@ -75,7 +80,7 @@ _husk() {
 	*)
 		case $command in
 		run)
-			words='--kernel --initrd --append --disk --net --memory --cpus --engine --cpu --serial --console --name
+			words='--kernel --initrd --append --disk --net --memory --cpus --engine --cpu --serial --console --vsock --name
 				--no-rng --no-balloon --root-ports --no-reboot --testdev --debug --help'
 			;;
 		status) words="$(_husk_names) --verbose --json --help" ;;
