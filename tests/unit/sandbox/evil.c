@@ -23,6 +23,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/user.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,7 +31,7 @@
 #include "sandbox/sandbox.h"
 #include "vm/control.h"
 
-enum { BLK = 1, NET = 2, VMM = 4, ALL = 7, DEVICES = BLK | NET };
+enum { BLK = 1, NET = 2, VMM = 4, VSOCK = 8, ALL = 15, DEVICES = BLK | NET | VSOCK };
 #define BIT(s)  (1u << SANDBOX_##s)
 #define SIGNALS (1u << SANDBOX_NSTAGES) /* Landlock that knows signals: ABI 6 */
 
@@ -232,7 +233,8 @@ static void start_program(int control, int line)
 		"52:54:00:12:34:56", "--user", "--dns", "192.0.2.1", NULL};
 	static const char *const vmm[] = {"husk-vmm", "--control-fd", "10", "--serial-fd", "11", "--kernel-fd", "12",
 		"--engine", "bt", "--memory", "16777216", NULL};
-	const char *const *argv = which == BLK ? blk : which == NET ? net : vmm;
+	static const char *const vsock[] = {"husk-vsock", "--control-fd", "10", "--socket-fd", "11", "--path-fd", "12", NULL};
+	const char *const *argv = which == BLK ? blk : which == NET ? net : which == VSOCK ? vsock : vmm;
 	char path[] = "/tmp/husk-evil-XXXXXX";
 	int file = mkstemp(path);
 	/* multiboot, "header has addresses" (1.0, 3.1.5): cli, hlt, and back */
@@ -241,6 +243,13 @@ static void start_program(int control, int line)
 
 	if (file < 0 || unlink(path) || write(file, kernel, sizeof kernel) != sizeof kernel || ftruncate(file, 1 << 20))
 		_exit(99);
+	if (which == VSOCK) {
+		const struct sockaddr_un any = {.sun_family = AF_UNIX};
+
+		file = socket(AF_UNIX, SOCK_STREAM, 0);
+		if (file < 0 || bind(file, (const struct sockaddr *)&any, sizeof any.sun_family) || listen(file, 4))
+			_exit(99);
+	}
 	for (unsigned i = 0; i < NSTRINGS; i++) {
 		snprintf(env[i], sizeof env[i], "EVIL%02u=%s", i, strings[i]);
 		envp[i] = env[i];
@@ -517,7 +526,7 @@ int main(int argc, char **argv)
 	unsigned n = 0;
 
 	assert(argc == 3);
-	which = !strcmp(argv[1], "blk") ? BLK : !strcmp(argv[1], "net") ? NET : VMM;
+	which = !strcmp(argv[1], "blk") ? BLK : !strcmp(argv[1], "net") ? NET : !strcmp(argv[1], "vsock") ? VSOCK : VMM;
 	program = argv[2];
 	signal(SIGURG, SIG_IGN);
 	control();
