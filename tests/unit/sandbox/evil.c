@@ -113,7 +113,7 @@ static const struct attempt attempts[] = {
 	{"socketpair", SYS_socketpair, {AF_UNIX, SOCK_STREAM, 0, STR(BUFFER)}, ALL, KILLED, 0, 0},
 	{"connect", SYS_connect, {LINE, STR(BUFFER), 16}, ALL & ~NET, KILLED, 0, 0},
 	{"bind", SYS_bind, {LINE, STR(BUFFER), 16}, ALL & ~NET, KILLED, 0, 0},
-	{"accept4", SYS_accept4, {LINE, 0, 0, 0}, ALL, KILLED, 0, 0},
+	{"accept4", SYS_accept4, {LINE, 0, 0, 0}, ALL & ~VSOCK, KILLED, 0, 0},
 
 	/* programs and processes */
 	{"execve", SYS_execve, {STR(TRUE_PROGRAM), 0, 0}, ALL, KILLED, 0, 0},
