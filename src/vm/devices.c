@@ -236,6 +236,7 @@ static int add_local(struct devices *d, const char *name, struct virtio_dev *dev
 
 /* ---- console ports: a stream socket each ---- */
 
+/* Any thread, as epoll_ctl is, with the board lock held: the watch itself stays where it is. */
 static void port_events(struct port *p)
 {
 	if (p->watch.slot)
