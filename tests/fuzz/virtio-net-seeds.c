@@ -71,7 +71,7 @@ int main(int argc, char **argv)
 	fclose(out);
 	begin("fragments", 3, 0, 0);
 	g.cut = 16;
-	guest_udp(&g, 0x0a000202, 1000, 69, "\0\1a file with a long name\0octet", 33);
+	guest_udp(&g, 0x0a000202, 1000, 69, "\0\1a file with a long name\0octet", 32);
 	guest_udp(&g, 0x0a000203, 1000, 53, "a question in three pieces", 26);
 	fclose(out);
 	return 0;
