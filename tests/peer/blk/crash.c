@@ -233,7 +233,7 @@ int main(int argc, char **argv)
 	static char *none[] = {NULL};
 	static uint8_t disk[DISK];
 	unsigned kills, in_flight = 0;
-	int sock, status;
+	int sock, status = 0;
 	pid_t pid = -1;
 
 	CHECK(argc >= 4, "crash HUSK-BLK FOLDER KILLS [SEED] [-- options of husk-blk]");
