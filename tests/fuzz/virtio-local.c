@@ -108,7 +108,7 @@ static void config(bool write)
 		d.dev->ops->config_read(d.dev, off, buf, len);
 		return;
 	}
-	for (unsigned i = 0; i < len; i++)
+	for (unsigned i = 0; i < len && i < sizeof buf; i++)
 		buf[i] = (uint8_t)pick(256);
 	if (d.dev->ops->config_write)
 		d.dev->ops->config_write(d.dev, off, buf, len);
