@@ -90,7 +90,7 @@ int net_mac_parse(const char *s, uint8_t mac[6], struct err *e)
 		int hi = hex(s[3 * i]), lo = hex(s[3 * i + 1]);
 
 		ok = hi >= 0 && lo >= 0 && s[3 * i + 2] == (i < 5 ? ':' : '\0');
-		mac[i] = (uint8_t)(hi << 4 | lo);
+		mac[i] = ok ? (uint8_t)(hi << 4 | lo) : 0;
 	}
 	if (!ok)
 		return err_set(e, EINVAL, "MAC address '%s': it is six bytes in hex, like 52:54:00:12:34:56", s);

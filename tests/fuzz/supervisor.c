@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "cmd/devopt.h"
 #include "cmd/panic.h"
 #include "cmd/parse.h"
 #include "cmd/qmp.h"
@@ -168,6 +169,34 @@ static void words(const char *s)
 	nearest(s, names);
 }
 
+/* What stands behind --disk, --net, --console and --vsock, and what husk-vmm gets of it */
+static void devices(const char *s)
+{
+	struct disk_config disk;
+	struct net_config net;
+	struct console_port port;
+	struct vsock_socket vsock;
+	struct err e;
+
+	if (!disk_parse(s, &disk, &e)) {
+		assert(*disk.path && disk.queue_size >= 4 && !(disk.queue_size & (disk.queue_size - 1)));
+		assert(!disk.seg_max || disk.seg_max <= disk.queue_size - 2);
+		disk_config_free(&disk);
+	}
+	if (!net_parse(s, &net, &e)) {
+		assert(net.kind != NET_TAP || (*net.path && strlen(net.path) < 16));
+		net_config_free(&net);
+	}
+	if (!console_parse(s, 3, &port, &e)) {
+		assert(*port.path && *port.name && !strchr(port.name, ','));
+		console_port_free(&port);
+	}
+	if (!vsock_parse(s, &vsock, &e)) {
+		assert(*vsock.path);
+		vsock_socket_free(&vsock);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct sandbox_report r = {.stage = {{.code = 0}}};
@@ -179,7 +208,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	text = strndup((const char *)data + 1, size - 1);
 	assert(text);
-	switch (data[0] % 4) {
+	switch (data[0] % 5) {
 	case 0:
 		control(data + 1, size - 1);
 		break;
@@ -189,8 +218,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 2:
 		sandbox_report_parse(&r, text);
 		break;
-	default:
+	case 3:
 		words(text);
+		break;
+	default:
+		devices(text);
 	}
 	free(text);
 	return 0;
