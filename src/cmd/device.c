@@ -31,20 +31,9 @@ static const size_t DATA_MAX = 64 << 20;
 const struct sandbox_syscall device_syscalls[] = {
 	SANDBOX_RUNTIME,
 	SANDBOX_MEMORY,
-	SANDBOX_ALLOW(SYS_read),
-	SANDBOX_ALLOW(SYS_write),
-	SANDBOX_ALLOW(SYS_recvfrom),
-	SANDBOX_ALLOW(SYS_sendto),
-	SANDBOX_ALLOW(SYS_recvmsg),
-	SANDBOX_ALLOW(SYS_sendmsg),
-	SANDBOX_ALLOW(SYS_poll),
-	SANDBOX_ALLOW(SYS_epoll_wait),
-	SANDBOX_ALLOW(SYS_epoll_ctl),
-	SANDBOX_ALLOW(SYS_timerfd_settime),
+	SANDBOX_LOOP,
 	SANDBOX_ALLOW(SYS_dup3),
-	SANDBOX_ALLOW(SYS_close),
-	/* how large what was passed is; and glibc's stdio asks what stderr is */
-	SANDBOX_ALLOW(SYS_fstat),
+	/* how large what was passed is; stdio, too */
 	SANDBOX_ALLOW_IF(SYS_newfstatat, 3, AT_EMPTY_PATH, AT_EMPTY_PATH),
 	SANDBOX_END,
 };
@@ -163,8 +152,7 @@ int device_fail(struct device *d, const struct err *e)
 	return EXIT_FAILED;
 }
 
-/* A socket at a path; one that nobody listens on any more is replaced, as it is what the last run left. */
-static int listen_at(const char *path, struct err *e)
+int device_listen(const char *option, const char *path, int backlog, struct err *e)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	struct stat st;
@@ -172,12 +160,12 @@ static int listen_at(const char *path, struct err *e)
 	int fd, rc;
 
 	if (!*path || strlen(path) >= sizeof a.sun_path)
-		return err_set(e, ENAMETOOLONG, "--listen %s: the path of a socket has 1 to %zu bytes", path,
+		return err_set(e, ENAMETOOLONG, "%s %s: the path of a socket has 1 to %zu bytes", option, path,
 			sizeof a.sun_path - 1);
 	strcpy(a.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return err_set(e, errno, "--listen %s: %s", path, strerror(errno));
+		return err_set(e, errno, "%s %s: %s", option, path, strerror(errno));
 	if (!lstat(path, &st)) {
 		rc = EADDRINUSE;
 		if (S_ISSOCK(st.st_mode) && connect(fd, (struct sockaddr *)&a, sizeof a) &&
@@ -185,18 +173,18 @@ static int listen_at(const char *path, struct err *e)
 			rc = unlink(path) ? errno : 0;
 		close(fd);
 		if (rc)
-			return err_set(e, rc, "--listen %s: there is a %s already", path,
+			return err_set(e, rc, "%s %s: there is a %s already", option, path,
 				S_ISSOCK(st.st_mode) ? "socket that another process serves" : "file");
 		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	}
 	old = umask(077);
-	rc = fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) || listen(fd, 4) ? errno : 0;
+	rc = fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) || listen(fd, backlog) ? errno : 0;
 	umask(old);
 	if (!rc)
 		return fd;
 	if (fd >= 0)
 		close(fd);
-	return err_set(e, rc, "--listen %s: %s", path, strerror(rc));
+	return err_set(e, rc, "%s %s: %s", option, path, strerror(rc));
 }
 
 /* --- the control line -------------------------------------------------------------------------- */
@@ -331,7 +319,7 @@ static int first_socket(struct device *d, struct run *r, struct err *e)
 
 	if (!d->listen)
 		return d->socket_fd;
-	r->listen_w.fd = listen_at(d->listen, e);
+	r->listen_w.fd = device_listen("--listen", d->listen, 4, e);
 	if (r->listen_w.fd < 0)
 		return r->listen_w.fd;
 	log_info("listening at %s", d->listen);

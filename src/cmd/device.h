@@ -74,6 +74,11 @@ unsigned long long device_number(const char *option, const char *s, unsigned lon
 int device_fd(struct device *d, const char *option, const char *s);
 /* After the options: closes what the process was started with and no option named; 0 to 2 stay. */
 void device_close_others(struct device *d);
+/*
+ * A listening socket at the path behind option, for this user only; one that nobody listens on any more is replaced, as
+ * it is what the last run left. The descriptor or -errno with words.
+ */
+int device_listen(const char *option, const char *path, int backlog, struct err *e);
 /* It cannot start: tells the supervisor, or standard error. Returns the exit code. */
 int device_fail(struct device *d, const struct err *e);
 /*

@@ -40,20 +40,9 @@ static const struct sandbox_syscall vmm_syscalls[] = {
 	SANDBOX_RUNTIME,
 	SANDBOX_MEMORY,
 	SANDBOX_THREADS,
-	SANDBOX_ALLOW(SYS_read),
-	SANDBOX_ALLOW(SYS_write),
-	SANDBOX_ALLOW(SYS_recvfrom),
-	SANDBOX_ALLOW(SYS_sendto),
-	/* vhost-user, whose messages bring descriptors, and a new line to a device process */
-	SANDBOX_ALLOW(SYS_recvmsg),
-	SANDBOX_ALLOW(SYS_sendmsg),
-	SANDBOX_ALLOW(SYS_poll),
-	SANDBOX_ALLOW(SYS_epoll_wait),
-	SANDBOX_ALLOW(SYS_epoll_ctl),
-	SANDBOX_ALLOW(SYS_timerfd_settime),
-	SANDBOX_ALLOW(SYS_close),
-	/* glibc's stdio asks what stderr is */
-	SANDBOX_ALLOW(SYS_fstat),
+	/* messages of vhost-user bring descriptors, and so does a new line to a device process */
+	SANDBOX_LOOP,
+	/* stdio */
 	SANDBOX_ALLOW(SYS_newfstatat),
 	SANDBOX_ALLOW(SYS_fallocate),
 	/* bt's GS base, on hosts whose kernel keeps WRGSBASE to itself */

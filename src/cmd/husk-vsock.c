@@ -3,17 +3,10 @@
  * Sockets between a guest and its host: virtio-vsock over vhost-user. Programs of the host use it through one Unix
  * socket (virtio/vsock.h), which is open before the sandbox is entered; nothing is opened afterwards.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "base/util.h"
 #include "cmd/device.h"
@@ -44,45 +37,6 @@ static const char usage[] =
 	"  --cid N          the guest's address, 3 or more; default 3\n"
 	"  --restart        the guest may have connections of a process before this one: tell it that they are no more\n"
 	DEVICE_USAGE;
-
-/* A socket that nobody listens at any more is what an earlier process left. */
-static bool abandoned(const struct sockaddr_un *a)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct stat st;
-	bool dead = fd >= 0 && !lstat(a->sun_path, &st) && S_ISSOCK(st.st_mode) &&
-		    connect(fd, (const struct sockaddr *)a, sizeof *a) && errno == ECONNREFUSED;
-
-	if (fd >= 0)
-		close(fd);
-	return dead;
-}
-
-static int listen_path(const char *path, struct err *e)
-{
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	mode_t mask;
-	int fd, rc;
-
-	if (!*path || strlen(path) >= sizeof a.sun_path)
-		return err_set(e, ENAMETOOLONG, "--path %s: the path of a socket has 1 to %zu bytes", path,
-			sizeof a.sun_path - 1);
-	memcpy(a.sun_path, path, strlen(path));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return err_set(e, errno, "cannot make a socket: %s", strerror(errno));
-	mask = umask(077); /* who may connect may reach into the guest */
-	rc = bind(fd, (struct sockaddr *)&a, sizeof a);
-	if (rc && errno == EADDRINUSE && abandoned(&a) && !unlink(path))
-		rc = bind(fd, (struct sockaddr *)&a, sizeof a);
-	rc = rc || listen(fd, VSOCK_CONNECTIONS) ? -errno : 0;
-	umask(mask);
-	if (rc) {
-		close(fd);
-		return err_set(e, -rc, "--path %s: cannot listen there: %s", path, strerror(-rc));
-	}
-	return fd;
-}
 
 static size_t stats(void *arg, char *buf, size_t len)
 {
@@ -126,8 +80,8 @@ int main(int argc, char **argv)
 	}
 	device_close_others(&d);
 	if (path)
-		c.listen_fd = listen_path(path, &e);
-	else
+		c.listen_fd = device_listen("--path", path, VSOCK_CONNECTIONS, &e);
+	if (c.listen_fd >= 0)
 		fcntl(c.listen_fd, F_SETFL, O_NONBLOCK);
 	c.loop = d.loop;
 	rc = c.listen_fd < 0 ? c.listen_fd : vsock_new(&dev, &c, &e);

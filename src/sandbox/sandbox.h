@@ -73,6 +73,12 @@ struct sandbox_syscall {
 	SANDBOX_ALLOW(SYS_gettimeofday), SANDBOX_ALLOW(SYS_time), SANDBOX_ALLOW(SYS_sched_yield),      \
 	SANDBOX_ALLOW(SYS_getpid), SANDBOX_ALLOW(SYS_gettid), SANDBOX_ALLOW(SYS_tgkill),               \
 	SANDBOX_ALLOW(SYS_getrandom), SANDBOX_ALLOW(SYS_sched_getaffinity)
+/* An event loop (base/loop.h) and its sockets; and stdio, which asks what stderr is. */
+#define SANDBOX_LOOP                                                                               \
+	SANDBOX_ALLOW(SYS_read), SANDBOX_ALLOW(SYS_write), SANDBOX_ALLOW(SYS_recvfrom),                \
+	SANDBOX_ALLOW(SYS_sendto), SANDBOX_ALLOW(SYS_recvmsg), SANDBOX_ALLOW(SYS_sendmsg),             \
+	SANDBOX_ALLOW(SYS_poll), SANDBOX_ALLOW(SYS_epoll_wait), SANDBOX_ALLOW(SYS_epoll_ctl),          \
+	SANDBOX_ALLOW(SYS_timerfd_settime), SANDBOX_ALLOW(SYS_close), SANDBOX_ALLOW(SYS_fstat)
 /* Threads of this process, and no other kind of child: CLONE_VM|FS|FILES|SIGHAND|THREAD. */
 #define SANDBOX_CLONE_THREAD 0x00010f00ul
 #define SANDBOX_THREADS                                                                            \

@@ -2,7 +2,6 @@
 /* One message over a stream: pieces, timeouts, descriptors, and what is no message. */
 #undef NDEBUG
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "vhost/proto.h"
+#include "fds.h"
 
 static int a, b;
 
@@ -29,18 +29,6 @@ static void close_pair(void)
 	if (a >= 0)
 		close(a);
 	close(b);
-}
-
-static unsigned open_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
 }
 
 static struct vhost_msg message(uint32_t size, unsigned nfds)

@@ -2,7 +2,6 @@
 /* The back-end's side (vhost/serve.h), driven by a front-end and a driver that know what must come out. */
 #undef NDEBUG
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -14,23 +13,12 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "fds.h"
 #include "hostile.h"
 #include "peer.h"
 
 static struct host host;
 static struct peer peer;
-
-static unsigned open_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
 
 static uint64_t stat_of(const char *name)
 {
