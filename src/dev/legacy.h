@@ -8,6 +8,7 @@
 #ifndef DEV_LEGACY_H
 #define DEV_LEGACY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,14 +44,24 @@ struct pit;
 struct pit *pit_new(struct bus *b, struct loop *l, struct irq irq);
 void pit_free(struct pit *p);
 
-/* i8042 at 0x60/0x64 (and port 0x92) with a keyboard and a PS/2 mouse port that is empty; reset() on
- * command 0xfe. */
+/*
+ * i8042 at 0x60/0x64 (and port 0x92) with a keyboard and a PS/2 mouse (with a wheel and five buttons, if the driver asks
+ * by IntelliMouse' knock); reset() on command 0xfe.
+ */
 struct i8042;
 struct i8042 *i8042_new(struct bus *b, struct irq kbd, struct irq aux, void (*reset)(void *arg), void *arg);
 void i8042_free(struct i8042 *k);
 /* A key's bytes in scan code set 2 (at most 8), lock held: n, or 0 when the guest has no room or stopped
  * the keyboard. */
 size_t i8042_key(struct i8042 *k, const uint8_t *p, size_t n);
+/*
+ * The mouse moved by dx right, dy down and wheel notches up, and its buttons (bit 0 left, 1 right, 2 middle, 3 side, 4 extra)
+ * are so now; lock held. What there is no room for in a report is kept and added to the next. False if the guest does
+ * not listen to it (then nothing is kept).
+ */
+bool i8042_mouse(struct i8042 *k, int32_t dx, int32_t dy, int32_t wheel, unsigned buttons);
+/* Called with the lock held: the guest read a byte, so there may be room; or it has set its LEDs (enum input_led). */
+void i8042_notify(struct i8042 *k, void (*room)(void *arg), void (*leds)(void *arg, uint32_t leds), void *arg);
 
 /*
  * ACPI hardware: power management timer (24/32 bit, 3.579545 MHz) at 0x608, sleep control 0x600 and

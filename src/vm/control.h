@@ -47,6 +47,7 @@ enum vmm_msg_type {
 	VMM_DO_RESET,    /* reset the machine: the answer to VMM_RESET, or the user's wish */
 	VMM_NEW_DEVICE,  /* with one descriptor: the line to a new process for the device with number arg */
 	VMM_GIVE_UP,     /* no other process will come for the device with number arg */
+	VMM_INPUT,       /* text: an array of struct input_event (display/input.h), as from a viewer */
 };
 
 /* How a VM ended; also the exit code of husk-vmm and of "husk run" */

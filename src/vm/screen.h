@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The framebuffer of early boot: guest memory that boot parameters tell the kernel of (efifb), so that there is a screen from
+ * its first line on without firmware or driver. Pages that the guest writes are found by write tracking and copied to a
+ * scanout at the frame rate; while nothing is written nothing runs.
+ */
+#ifndef VM_SCREEN_H
+#define VM_SCREEN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "engine/engine.h"
+#include "mem/mem.h"
+
+/* In the PCI window; BAR 0 of the GPU, so that its driver knows whose framebuffer goes */
+#define SCREEN_BASE 0xc0000000ull
+#define SCREEN_SIZE (16 * MIB)
+enum { SCREEN_SIDE_MAX = 4096 };
+
+struct screen_config {
+	uint32_t w, h;              /* w * h * 4 within SCREEN_SIZE */
+	int scanout_fd, event_fd;   /* borrowed */
+};
+struct screen;
+/* Before the engine: adds the memory region. The loop's thread for all but screen_touched(). */
+int screen_new(struct screen **s, const struct screen_config *c, struct mem *mem, struct loop *l, struct err *e);
+void screen_free(struct screen *s);
+void screen_engine(struct screen *s, const struct cpu_engine *eng, struct engine_vm *evm);
+void screen_touched(struct screen *s);              /* the guest has written to it since the last look; any thread */
+void screen_viewers(struct screen *s, unsigned n);  /* nobody looks: seldom is enough */
+void screen_reset(struct screen *s);
+size_t screen_stats(const struct screen *s, char *buf, size_t len);
+
+#endif
