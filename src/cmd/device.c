@@ -20,7 +20,7 @@
 #include "vhost/serve.h"
 #include "vm/control.h"
 
-enum { MAX_SYSCALLS = 160, MAX_FDS = 1024, EXIT_FAILED = 1, EXIT_WRONG_USAGE = 2 };
+enum { MAX_SYSCALLS = 192, MAX_FDS = 1024, EXIT_FAILED = 1, EXIT_WRONG_USAGE = 2 };
 static const size_t DATA_MAX = 64 << 20;
 
 /*
@@ -278,7 +278,7 @@ static int confine(struct device *d, const struct virtio_dev *dev, struct sandbo
 	static struct sandbox_syscall all[MAX_SYSCALLS];
 	static int fds[MAX_FDS];
 	struct sandbox_policy policy = {.program = d->program, .syscalls = all, .keep_fds = fds,
-		.new_fds = vhost_server_fds(dev) + d->new_fds + (d->listen ? 1 : 0), .network = d->network,
+		.new_fds = (dev ? vhost_server_fds(dev) : 0) + d->new_fds + (d->listen ? 1 : 0), .network = d->network,
 		.data_max = d->data_max ? d->data_max : DATA_MAX};
 	unsigned n = add_rows(all, 0, device_syscalls), nfds = 0;
 
@@ -341,15 +341,17 @@ int device_run(struct device *d, struct virtio_dev *dev)
 	struct err e = {.code = 0};
 	int sock, rc;
 
-	if ((d->socket_fd >= 0) == !!d->listen) {
-		log_err("one of --socket-fd and --listen must say where the front-end is");
-		return EXIT_WRONG_USAGE;
+	if (dev) {
+		if ((d->socket_fd >= 0) == !!d->listen) {
+			log_err("one of --socket-fd and --listen must say where the front-end is");
+			return EXIT_WRONG_USAGE;
+		}
+		sock = first_socket(d, &r, &e);
+		if (sock < 0)
+			return device_fail(d, &e);
+		if (vhost_server_new(&r.server, d->loop, sock, dev, front_gone, &r, &e))
+			return device_fail(d, &e);
 	}
-	sock = first_socket(d, &r, &e);
-	if (sock < 0)
-		return device_fail(d, &e);
-	if (vhost_server_new(&r.server, d->loop, sock, dev, front_gone, &r, &e))
-		return device_fail(d, &e);
 	if (d->control_fd >= 0) {
 		rc = loop_add(d->loop, &r.control_w, EPOLLIN);
 		if (rc) {

@@ -15,6 +15,11 @@
  *   husk-net --mac XX:XX:XX:XX:XX:XX --queue-size N [--mtu N] --tap-fd N
  *   husk-net ... --user [--forward SPEC]... [--host-loopback] [--restrict] [--hostname NAME]
  *   husk-vsock --path-fd N --cid N [--restart]
+ *   husk-gpu --scanout-fd N... (one per head) --event-fd N --resize-fd N [--state-fd N] --size WxH --queue-size N
+ * and, which is no vhost-user device, without --socket-fd:
+ *   husk-vnc --scanout-fd N... (the framebuffer, then the heads) --event-fd N --input-fd N --resize-fd N --name NAME
+ *            [--layout L] --listen-fd N,unix|tcp... [--password-fd N] [--tls-cert-fd N --tls-key-fd N] [--tls-anonymous]
+ *            [--open] [--view-only] [--lossless]
  */
 #ifndef CMD_DEVICE_H
 #define CMD_DEVICE_H
@@ -28,7 +33,7 @@
 #include "sandbox/sandbox.h"
 #include "virtio/virtio.h"
 
-enum { DEVICE_FDS = 16, DEVICE_STRANGERS = 1024 };
+enum { DEVICE_FDS = 32, DEVICE_STRANGERS = 1024 };
 struct device {
 	const char *program;
 	struct loop *loop;
@@ -83,7 +88,7 @@ int device_listen(const char *option, const char *path, int backlog, struct err 
 int device_fail(struct device *d, const struct err *e);
 /*
  * Sandbox, ready, serve, end. Returns the exit code: 0 when the front-end hung up or the supervisor wished so. One thread when
- * it is called.
+ * it is called. dev NULL: nothing by vhost-user; what there is to serve is in the loop.
  */
 int device_run(struct device *d, struct virtio_dev *dev);
 
