@@ -45,8 +45,18 @@ void rfb_colour_map(struct rfb_format *f, struct buf *out);
 /* CPIXEL of ZRLE and TPIXEL of Tight: bytes per pixel, 3 where a 32-bit format allows it */
 unsigned rfb_cpixel(const struct rfb_format *f);  /* ZRLE: least or most significant 3 bytes */
 unsigned rfb_tpixel(const struct rfb_format *f);  /* Tight: 3 (R, G, B bytes) if all maxima are 255 and depth 24 at 32 bpp */
+/*
+ * A channel's v of 0 to 255 becomes v * max / 255, rounded to the nearest (v * max + 127, divided without rest): 0 stays 0,
+ * 255 becomes max, and with max 255 nothing changes. Bits of a pixel that belong to no channel are 0, whatever the
+ * surface has in its top byte.
+ */
+uint32_t rfb_pixel(const struct rfb_format *f, uint32_t xrgb); /* the value, before byte order */
+void rfb_pixels(const struct rfb_format *f, uint32_t *dst, const uint32_t *src, unsigned n); /* of n; dst may be src */
 /* n pixels of a surface into the format, at dst; bytes used are n * bpp / 8. */
 void rfb_translate(const struct rfb_format *f, uint8_t *dst, const uint32_t *src, unsigned n);
-uint32_t rfb_pixel(const struct rfb_format *f, uint32_t xrgb); /* the value, before byte order */
+/* A value in its byte order; bytes used: bpp / 8, and rfb_cpixel() */
+unsigned rfb_pixel_put(const struct rfb_format *f, uint8_t *dst, uint32_t value);
+unsigned rfb_cpixel_put(const struct rfb_format *f, uint8_t *dst, uint32_t value);
+void rfb_cpixels_put(const struct rfb_format *f, uint8_t *dst, const uint32_t *value, unsigned n);
 
 #endif
