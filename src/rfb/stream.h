@@ -16,7 +16,8 @@ struct rfb_stream;
 struct rfb_stream_ops {
 	/* Bytes; 0: the peer has ended it in order; -EAGAIN; another -errno: broken */
 	ssize_t (*read)(struct rfb_stream *s, void *buf, size_t n);
-	ssize_t (*write)(struct rfb_stream *s, const void *buf, size_t n); /* bytes, maybe fewer; -EAGAIN; -errno */
+	/* Bytes, maybe fewer; -EAGAIN; -errno. After -EAGAIN the next write begins with the same bytes, and is not shorter */
+	ssize_t (*write)(struct rfb_stream *s, const void *buf, size_t n);
 	bool (*buffered)(const struct rfb_stream *s); /* read() has something that epoll does not know of */
 	bool (*wants_write)(const struct rfb_stream *s); /* even read() waits until the socket takes bytes */
 	void (*close)(struct rfb_stream *s); /* frees it and closes the descriptor */
@@ -26,7 +27,7 @@ struct rfb_stream { /* embedded first */
 	int fd; /* for epoll */
 };
 
-/* Takes fd, a connected stream socket; makes it non-blocking, and TCP prompt (no delay). NULL: no memory (fd is closed). */
+/* Takes fd, a connected stream socket, blocking or not; makes TCP prompt (no delay). NULL: no memory (fd is closed). */
 struct rfb_stream *rfb_stream_socket(int fd);
 
 /*
