@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#define ZLIB_CONST /* input is const */
 #include <zlib.h>
 
 #include "display/surface.h"
