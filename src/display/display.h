@@ -14,6 +14,7 @@
 #include "display/scanout.h"
 
 enum { DISPLAY_WIDTH_DEFAULT = 1280, DISPLAY_HEIGHT_DEFAULT = 800 };
+#define DISPLAY_PIXELS_MAX (128 * MIB) /* bytes, of all heads together: four of 3840 x 2160; a head beyond is not shown */
 
 struct display_head {
 	struct rect place;        /* in the picture */
@@ -38,15 +39,16 @@ struct display_sink {
 struct display;
 /*
  * fds[0] is the framebuffer's scanout, the others are heads; all borrowed, as is event_fd, whose count says that one of them has
- * something new. n from 1 to 1 + SCANOUT_HEADS.
+ * something new: EFD_NONBLOCK, and nobody else reads it. n from 1 to 1 + SCANOUT_HEADS.
  */
 int display_new(struct display **d, struct loop *l, const int *fds, unsigned n, int event_fd, struct err *e);
 void display_free(struct display *d);
+/* No call from within these. In a call a sink may attach and detach any, but not free the display. */
 void display_attach(struct display *d, struct display_sink *k);
-void display_detach(struct display *d, struct display_sink *k); /* no call after this */
+void display_detach(struct display *d, struct display_sink *k); /* no call after this; not attached: harmless */
 /* Valid until the next resized(). */
 const struct display_picture *display_picture(const struct display *d);
-/* What is under r (clipped) in the picture into dst, whose size is that of the picture; outside heads it is black. */
+/* What is under r (clipped) in the picture into dst, whose size is that of the picture; outside heads it is black. The top bytes are 0. */
 void display_read(const struct display *d, struct surface *dst, struct rect r);
 /* The cursor of the head in use; w 0: the guest draws it itself, or has none. Place in the picture's coordinates. */
 const struct scanout_view_cursor *display_cursor(const struct display *d);

@@ -25,6 +25,12 @@ enum { REFINE_TILE = 16, REFINE_RECTS = 256, REFINE_MOVES = 4 };
 void refine_find(const struct surface *cur, const struct surface *old, const pixman_region32_t *where,
 	pixman_region32_t *changed);
 
+/*
+ * A region, all of it at 0 or more, as few rectangles: a region's own are cut where others beside them begin and end. At most max (at
+ * least 1), which cover more than the region if they must, and may overlap then. How many.
+ */
+unsigned refine_rects(const pixman_region32_t *region, struct rect *out, unsigned max);
+
 /* dst shows now what old has at (dst.x - dx, dst.y - dy), pixel by pixel; both lie inside the picture. */
 struct move {
 	struct rect dst;

@@ -32,7 +32,10 @@ bool scanout_mode_ok(uint32_t w, uint32_t h);
 /* ---- producer: one thread ---- */
 
 struct scanout;
-/* fd and event_fd are borrowed. event_fd: eventfd that scanout_commit() counts up, -1: none. */
+/*
+ * fd and event_fd are borrowed. event_fd: eventfd that scanout_commit() counts up, -1: none. What an earlier producer shows stays,
+ * as it is known from scanout_mode() with the same size; a mode that it did not finish is off.
+ */
 int scanout_open(struct scanout **s, int fd, int event_fd, struct err *e);
 void scanout_close(struct scanout *s); /* what is shown stays; NULL is harmless */
 /*
@@ -53,13 +56,14 @@ struct scanout_view;
 int scanout_view_open(struct scanout_view **v, int fd, struct err *e); /* fd is borrowed */
 void scanout_view_close(struct scanout_view *v);
 /*
- * The present mode: false if off, or nonsense. generation changes with every scanout_mode() and scanout_off(). The pixels are
- * mapped for reading only.
+ * The present mode: false if off, or nonsense. generation is this view's own: it changes with every scanout_mode() and scanout_off()
+ * and is never 0 once there was a consistent mode. The pixels are mapped for reading only. While the producer changes the mode, and if it died
+ * doing so, the one before.
  */
 bool scanout_view_mode(struct scanout_view *v, struct surface *s, uint32_t *generation);
 /*
- * What was damaged since the last call, oldest first, clipped to the mode; adjoining ones may be joined. The first call, a
- * new mode and an overrun ring give the whole picture. How many (at most max, which is at least 1).
+ * What was damaged since the last call, clipped to the mode that scanout_view_mode() gave last; joined where that covers no more, or where
+ * more than max (at least 1) would be needed. The first call, a new mode and an overrun ring give the whole picture. How many.
  */
 unsigned scanout_view_damage(struct scanout_view *v, struct rect *r, unsigned max);
 struct scanout_view_cursor {
