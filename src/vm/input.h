@@ -16,12 +16,16 @@
 #include "virtio/input.h"
 
 struct input_config {
-	struct i8042 *i8042;                           /* borrowed */
+	struct i8042 *i8042;                           /* borrowed; NULL: none */
 	struct virtio_dev *keyboard, *tablet, *mouse;  /* virtio; borrowed; NULL: none */
 	uint32_t w, h;                                 /* pixels of the whole picture: what INPUT_POINT becomes for a PS/2 mouse */
 	void (*state)(void *arg, uint32_t leds, enum input_pointer pointer); /* one of them has changed */
 	void *arg;
 };
+/*
+ * Asks the devices to be told of room, drivers and the i8042's LEDs (i8042_notify, virtio_input_notify), which
+ * input_free() takes back; so free it first. What remains for the owner: virtio_input_new()'s leds to input_leds().
+ */
 struct input *input_new(const struct input_config *c);
 void input_free(struct input *in);
 /*
