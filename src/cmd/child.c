@@ -227,6 +227,18 @@ int child_send(struct child *c, enum vmm_msg_type type, uint32_t arg)
 	return 0;
 }
 
+int child_send_data(struct child *c, enum vmm_msg_type type, const void *data, size_t len)
+{
+	struct vmm_msg m = {.type = type, .len = (uint32_t)len};
+
+	if (c->control < 0 || len > sizeof m.text)
+		return c->control < 0 ? -EPIPE : -EMSGSIZE;
+	memcpy(m.text, data, len);
+	if (send(c->control, &m, offsetof(struct vmm_msg, text) + len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return -errno;
+	return 0;
+}
+
 int child_send_fd(struct child *c, enum vmm_msg_type type, uint32_t arg, int fd)
 {
 	struct vmm_msg m = {.type = type, .arg = arg};

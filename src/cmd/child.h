@@ -49,6 +49,8 @@ int child_find(const char *program, char path[4096], struct err *e);
  */
 int child_start(struct child *c, const char *program, const char *path, struct child_args *a, struct err *e);
 int child_send(struct child *c, enum vmm_msg_type type, uint32_t arg); /* 0 or -errno; never waits */
+/* With data as its text */
+int child_send_data(struct child *c, enum vmm_msg_type type, const void *data, size_t len);
 int child_send_fd(struct child *c, enum vmm_msg_type type, uint32_t arg, int fd);
 /*
  * One message; its text is NUL-terminated. 1, 0 at the end of the line (or after a datagram that is

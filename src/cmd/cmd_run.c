@@ -195,6 +195,15 @@ static int set_vsock(void *cfg, const char *v, struct err *e)
 	return vsock_parse(v, s, e) ? -EINVAL : 0;
 }
 
+static int set_display(void *cfg, const char *v, struct err *e)
+{
+	struct display_config *d = &((struct run_config *)cfg)->super.display;
+
+	if (d->text)
+		return err_set(e, E2BIG, "a machine has one display");
+	return display_parse(v, d, e) ? -EINVAL : 0;
+}
+
 static int set_root_ports(void *cfg, const char *v, struct err *e)
 {
 	return parse_number(v, 0, ROOT_PORTS_MAX, &((struct run_config *)cfg)->super.vmm.root_ports, e);
@@ -249,6 +258,14 @@ static const struct opt opts[] = {
 		"sockets between guest and host without a network: listens at\n"
 		"PATH; programs begin with 'CONNECT PORT' or 'ACCEPT PORT';\n"
 		",cid=N behind it is the guest's address; default by name"},
+	{"display", 0, "WHAT", set_display,
+		"a screen with keyboard and pointer, seen with a VNC viewer:\n"
+		"vnc is the machine's own socket ('husk view NAME' opens it),\n"
+		"vnc=unix:PATH, vnc=:1, vnc=HOST:PORT are others beside it.\n"
+		"Behind it, with commas: password-file=PATH, tls-cert=PATH,\n"
+		"tls-key=PATH, tls-anonymous, open (no password), view-only,\n"
+		"size=WxH, heads=N, lossless, layout=us, gpu=off; or none.\n"
+		"Default " DISPLAY_DEFAULT},
 	{"no-rng", 0, NULL, set_no_rng, "no entropy device"},
 	{"no-balloon", 0, NULL, set_no_balloon, "no balloon, by which a guest gives free memory back"},
 	{"root-ports", 0, "N", set_root_ports, "empty PCIe root ports, for hot-plug; default 0"},
@@ -481,7 +498,8 @@ static int run(int argc, char **argv)
 		rc = CMD_OK;
 		goto out;
 	}
-	rc = open_files(c, &e);
+	rc = s->display.text ? 0 : display_parse(DISPLAY_DEFAULT, &s->display, &e);
+	rc = rc ? rc : open_files(c, &e);
 	if (!rc) {
 		warn_memory(s->vmm.memory);
 		rc = super_run(s, &e);
@@ -503,6 +521,7 @@ out:
 	for (unsigned i = 0; i < s->nports; i++)
 		console_port_free(&s->ports[i]);
 	vsock_socket_free(&s->vsock);
+	display_config_free(&s->display);
 	free(c);
 	return rc;
 }

@@ -5,15 +5,9 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "cmd/devopt.h"
+#include "cmd/devopt-int.h"
 #include "cmd/parse.h"
 #include "net/net.h"
-
-/* One key of such a list. value is NULL when there was no "=". */
-struct key {
-	const char *name;
-	int (*set)(void *cfg, const char *value, struct err *e);
-};
 
 char *devopt_word(char **s)
 {
@@ -29,7 +23,7 @@ char *devopt_word(char **s)
 	return word;
 }
 
-static int one_key(const struct key *keys, void *cfg, char *word, struct err *e)
+static int one_key(const struct devopt_key *keys, void *cfg, char *word, struct err *e)
 {
 	const char *names[24], *near;
 	char *value = strchr(word, '=');
@@ -56,7 +50,7 @@ static int one_key(const struct key *keys, void *cfg, char *word, struct err *e)
 	return err_set(e, EINVAL, "'%.40s' is not known: choose from %s (a comma in a name is written twice)", word, all);
 }
 
-static int all_keys(const struct key *keys, void *cfg, char *rest, struct err *e)
+int devopt_keys(const struct devopt_key *keys, void *cfg, char *rest, struct err *e)
 {
 	while (rest) {
 		int rc = one_key(keys, cfg, devopt_word(&rest), e);
@@ -67,14 +61,14 @@ static int all_keys(const struct key *keys, void *cfg, char *rest, struct err *e
 	return 0;
 }
 
-static int need(const char *v, const char *example, struct err *e)
+int devopt_need(const char *v, const char *example, struct err *e)
 {
 	if (v && *v)
 		return 0;
 	return err_set(e, EINVAL, "a value must follow, as in %s", example);
 }
 
-static int set_bool(const char *v, bool *b, struct err *e)
+int devopt_bool(const char *v, bool *b, struct err *e)
 {
 	if (v && strcmp(v, "on") && strcmp(v, "off"))
 		return err_set(e, EINVAL, "'%.40s' is neither on nor off", v);
@@ -82,7 +76,7 @@ static int set_bool(const char *v, bool *b, struct err *e)
 	return 0;
 }
 
-static int set_choice(const char *v, const char *const *names, const char **choice, struct err *e)
+int devopt_choice(const char *v, const char *const *names, const char **choice, struct err *e)
 {
 	char all[120] = "";
 
@@ -96,7 +90,7 @@ static int set_choice(const char *v, const char *const *names, const char **choi
 	return err_set(e, EINVAL, "'%.40s' is not known: choose from %s", v ? v : "", all);
 }
 
-static int set_number(const char *v, unsigned lo, unsigned hi, unsigned *n, struct err *e)
+int devopt_number(const char *v, unsigned lo, unsigned hi, unsigned *n, struct err *e)
 {
 	return parse_number(v ? v : "", lo, hi, n, e);
 }
@@ -105,36 +99,36 @@ static int set_number(const char *v, unsigned lo, unsigned hi, unsigned *n, stru
 
 static int disk_ro(void *c, const char *v, struct err *e)
 {
-	return set_bool(v, &((struct disk_config *)c)->read_only, e);
+	return devopt_bool(v, &((struct disk_config *)c)->read_only, e);
 }
 
 static int disk_snapshot(void *c, const char *v, struct err *e)
 {
-	return set_bool(v, &((struct disk_config *)c)->snapshot, e);
+	return devopt_bool(v, &((struct disk_config *)c)->snapshot, e);
 }
 
 static int disk_discard(void *c, const char *v, struct err *e)
 {
-	return set_bool(v, &((struct disk_config *)c)->discard, e);
+	return devopt_bool(v, &((struct disk_config *)c)->discard, e);
 }
 
 static int disk_cache(void *c, const char *v, struct err *e)
 {
 	static const char *const names[] = {"writeback", "writethrough", "direct", "unsafe", NULL};
 
-	return set_choice(v, names, &((struct disk_config *)c)->cache, e);
+	return devopt_choice(v, names, &((struct disk_config *)c)->cache, e);
 }
 
 static int disk_aio(void *c, const char *v, struct err *e)
 {
 	static const char *const names[] = {"auto", "io_uring", "threads", NULL};
 
-	return set_choice(v, names, &((struct disk_config *)c)->aio, e);
+	return devopt_choice(v, names, &((struct disk_config *)c)->aio, e);
 }
 
 static int disk_serial(void *c, const char *v, struct err *e)
 {
-	int rc = need(v, "serial=disk-1", e);
+	int rc = devopt_need(v, "serial=disk-1", e);
 
 	if (rc)
 		return rc;
@@ -149,13 +143,13 @@ static int disk_serial(void *c, const char *v, struct err *e)
 
 static int disk_queues(void *c, const char *v, struct err *e)
 {
-	return set_number(v, 1, 64, &((struct disk_config *)c)->queues, e);
+	return devopt_number(v, 1, 64, &((struct disk_config *)c)->queues, e);
 }
 
 static int disk_queue_size(void *c, const char *v, struct err *e)
 {
 	unsigned *n = &((struct disk_config *)c)->queue_size;
-	int rc = set_number(v, 4, 1024, n, e);
+	int rc = devopt_number(v, 4, 1024, n, e);
 
 	if (!rc && *n & (*n - 1))
 		return err_set(e, EINVAL, "'%.40s' is not a power of two", v);
@@ -164,7 +158,7 @@ static int disk_queue_size(void *c, const char *v, struct err *e)
 
 static int disk_seg_max(void *c, const char *v, struct err *e)
 {
-	return set_number(v, 1, 1022, &((struct disk_config *)c)->seg_max, e);
+	return devopt_number(v, 1, 1022, &((struct disk_config *)c)->seg_max, e);
 }
 
 static int disk_size_max(void *c, const char *v, struct err *e)
@@ -181,10 +175,10 @@ static int disk_format(void *c, const char *v, struct err *e)
 {
 	static const char *const names[] = {"raw", NULL};
 
-	return set_choice(v, names, &((struct disk_config *)c)->format, e);
+	return devopt_choice(v, names, &((struct disk_config *)c)->format, e);
 }
 
-static const struct key disk_keys[] = {
+static const struct devopt_key disk_keys[] = {
 	{"ro", disk_ro}, {"readonly", disk_ro}, {"snapshot", disk_snapshot}, {"cache", disk_cache},
 	{"serial", disk_serial}, {"queues", disk_queues}, {"queue-size", disk_queue_size},
 	{"seg-max", disk_seg_max}, {"size-max", disk_size_max}, {"aio", disk_aio},
@@ -222,7 +216,7 @@ int disk_parse(const char *s, struct disk_config *c, struct err *e)
 	if (!*c->path)
 		rc = err_set(e, EINVAL, "the name of %s must come first", c->socket ? "a socket" : "a file");
 	else
-		rc = all_keys(disk_keys, c, rest, e);
+		rc = devopt_keys(disk_keys, c, rest, e);
 	rc = rc ? rc : disk_check(c, e);
 	if (rc)
 		disk_config_free(c);
@@ -272,7 +266,7 @@ void mac_of_name(const char *name, unsigned index, uint8_t mac[6])
 static int set_forward(void *cfg, const char *v, struct err *e)
 {
 	struct net_config *c = cfg;
-	int rc = need(v, "forward=tcp:127.0.0.1:2222-:22", e);
+	int rc = devopt_need(v, "forward=tcp:127.0.0.1:2222-:22", e);
 	struct net_forward f;
 
 	if (rc)
@@ -298,22 +292,22 @@ static int net_mac(void *cfg, const char *v, struct err *e)
 
 static int net_mtu(void *cfg, const char *v, struct err *e)
 {
-	return set_number(v, NET_MTU_MIN, NET_MTU_MAX, &((struct net_config *)cfg)->mtu, e);
+	return devopt_number(v, NET_MTU_MIN, NET_MTU_MAX, &((struct net_config *)cfg)->mtu, e);
 }
 
 static int net_loopback(void *cfg, const char *v, struct err *e)
 {
-	return set_bool(v, &((struct net_config *)cfg)->host_loopback, e);
+	return devopt_bool(v, &((struct net_config *)cfg)->host_loopback, e);
 }
 
 static int net_restrict(void *cfg, const char *v, struct err *e)
 {
-	return set_bool(v, &((struct net_config *)cfg)->restricted, e);
+	return devopt_bool(v, &((struct net_config *)cfg)->restricted, e);
 }
 
 static int net_hostname(void *cfg, const char *v, struct err *e)
 {
-	int rc = need(v, "hostname=web", e);
+	int rc = devopt_need(v, "hostname=web", e);
 
 	if (rc)
 		return rc;
@@ -326,7 +320,7 @@ static int net_hostname(void *cfg, const char *v, struct err *e)
 	return 0;
 }
 
-static const struct key net_keys[] = {
+static const struct devopt_key net_keys[] = {
 	{"forward", set_forward}, {"mac", net_mac}, {"mtu", net_mtu}, {"host-loopback", net_loopback},
 	{"restrict", net_restrict}, {"hostname", net_hostname}, {NULL, NULL},
 };
@@ -381,7 +375,7 @@ int net_parse(const char *s, struct net_config *c, struct err *e)
 		return err_set(e, ENOMEM, "there is no memory");
 	rest = c->text;
 	rc = net_what(c, devopt_word(&rest), e);
-	rc = rc ? rc : all_keys(net_keys, c, rest, e);
+	rc = rc ? rc : devopt_keys(net_keys, c, rest, e);
 	rc = rc ? rc : net_check(c, e);
 	if (rc)
 		net_config_free(c);
@@ -400,7 +394,7 @@ void net_config_free(struct net_config *c)
 static int console_name(void *cfg, const char *v, struct err *e)
 {
 	struct console_port *c = cfg;
-	int rc = need(v, "name=org.example.agent", e);
+	int rc = devopt_need(v, "name=org.example.agent", e);
 
 	if (rc)
 		return rc;
@@ -413,7 +407,7 @@ static int console_name(void *cfg, const char *v, struct err *e)
 	return 0;
 }
 
-static const struct key console_keys[] = {{"name", console_name}, {NULL, NULL}};
+static const struct devopt_key console_keys[] = {{"name", console_name}, {NULL, NULL}};
 
 int console_parse(const char *s, unsigned index, struct console_port *c, struct err *e)
 {
@@ -433,7 +427,7 @@ int console_parse(const char *s, unsigned index, struct console_port *c, struct 
 		rc = err_set(e, EINVAL, "a path must follow '%s'", c->path);
 	if (!rc) {
 		c->path += 5;
-		rc = all_keys(console_keys, c, rest, e);
+		rc = devopt_keys(console_keys, c, rest, e);
 	}
 	if (rc)
 		console_port_free(c);
@@ -450,10 +444,10 @@ void console_port_free(struct console_port *c)
 
 static int vsock_cid(void *cfg, const char *v, struct err *e)
 {
-	return set_number(v, VSOCK_CID_MIN, VSOCK_CID_MAX, &((struct vsock_socket *)cfg)->cid, e);
+	return devopt_number(v, VSOCK_CID_MIN, VSOCK_CID_MAX, &((struct vsock_socket *)cfg)->cid, e);
 }
 
-static const struct key vsock_keys[] = {{"cid", vsock_cid}, {NULL, NULL}};
+static const struct devopt_key vsock_keys[] = {{"cid", vsock_cid}, {NULL, NULL}};
 
 int vsock_parse(const char *s, struct vsock_socket *c, struct err *e)
 {
@@ -468,7 +462,7 @@ int vsock_parse(const char *s, struct vsock_socket *c, struct err *e)
 	if (!*c->path)
 		rc = err_set(e, EINVAL, "the path of a socket must come first");
 	else
-		rc = all_keys(vsock_keys, c, rest, e);
+		rc = devopt_keys(vsock_keys, c, rest, e);
 	if (rc)
 		vsock_socket_free(c);
 	return rc;

@@ -18,12 +18,12 @@
  * If it is not, it hangs or talks nonsense, and is killed; a moment later, since death takes a moment. After a new line was
  * sent, word about the old one may still come: until husk-vmm has said that it is up, the patience is longer.
  *
- * Foreign back-ends have no process here: when they hang up we connect again until they are back.
+ * Foreign back-ends have no process here: when they hang up we connect again until they are back. husk-vnc has no line to husk-vmm
+ * and no number there, so it comes last; what it needs is screen_fds.h's. What differs from kind to kind is in devs_kinds.c.
  */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -56,110 +56,30 @@ const char *dev_state_name(enum dev_state s)
 	return names[s];
 }
 
-const char *dev_option(const struct dev *d, char *buf, size_t len)
-{
-	static const char *const kinds[] = {"user", "tap:", "tap-fd:", "socket:"};
-
-	if (d->disk)
-		snprintf(buf, len, "--disk %s%s", d->disk->socket ? "socket:" : "", d->disk->path);
-	else if (d->vsock)
-		snprintf(buf, len, "--vsock %s", d->vsock->path);
-	else if (d->net->kind == NET_TAP_FD)
-		snprintf(buf, len, "--net tap-fd:%d", d->net->fd);
-	else
-		snprintf(buf, len, "--net %s%s", kinds[d->net->kind], d->net->path ? d->net->path : "");
-	child_clean(buf, false);
-	return buf;
-}
-
 /* --- one process ------------------------------------------------------------------------------- */
 
-static int disk_args(struct dev *d, struct child_args *a, bool restart, int *image, struct err *e)
-{
-	const struct disk_config *c = d->disk;
-
-	*image = -1;
-	if (d->state == DEV_FAILING) {
-		child_arg(a, "--fail");
-		child_arg_number(a, "--size", d->size);
-	} else {
-		*image = dev_image_again(d, e);
-		if (*image < 0)
-			return *image;
-		child_arg_fd(a, "--file-fd", *image);
-		child_arg_text(a, "--cache", c->cache);
-		child_arg_text(a, "--aio", c->aio);
-		child_arg_text(a, "--discard", c->discard ? "on" : "off");
-		if (d->overlay >= 0) {
-			child_arg_fd(a, "--overlay-fd", d->overlay);
-			child_arg_fd(a, "--bitmap-fd", d->bitmap);
-		}
-		if (restart)
-			child_arg(a, "--restart");
-	}
-	if (c->read_only)
-		child_arg(a, "--read-only");
-	child_arg_number(a, "--queues", d->queues);
-	child_arg_number(a, "--queue-size", d->queue_size);
-	if (c->seg_max)
-		child_arg_number(a, "--seg-max", c->seg_max);
-	if (c->size_max)
-		child_arg_number(a, "--size-max", c->size_max);
-	if (c->serial)
-		child_arg_text(a, "--serial", c->serial);
-	return 0;
-}
-
-static void net_args(struct dev *d, struct child_args *a)
-{
-	const struct net_config *c = d->net;
-	char mac[18];
-
-	child_arg(a, "--mac");
-	child_arg_format(a, "%s", mac_format(d->mac, mac));
-	child_arg_number(a, "--queue-size", d->queue_size);
-	if (c->mtu)
-		child_arg_number(a, "--mtu", c->mtu);
-	if (d->tap >= 0) {
-		child_arg_fd(a, "--tap-fd", d->tap);
-		return;
-	}
-	child_arg(a, "--user");
-	for (unsigned i = 0; i < c->nforwards; i++)
-		child_arg_text(a, "--forward", c->forward[i]);
-	if (c->host_loopback)
-		child_arg(a, "--host-loopback");
-	if (c->restricted)
-		child_arg(a, "--restrict");
-	child_arg_text(a, "--hostname", c->hostname ? c->hostname : d->all->cfg.name);
-}
-
-/* Starts the process; it is not ready yet. d->front is husk-vmm's end. */
+/* Starts the process; it is not ready yet. d->front is husk-vmm's end of the line, where there is one. */
 static int spawn(struct dev *d, bool restart, struct err *e)
 {
 	struct child_args a = {.n = 0};
-	int pair[2], image = -1, rc;
+	int pair[2] = {-1, -1}, own = -1, rc;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
-		return err_set(e, errno, "cannot make a socket: %s", strerror(errno));
-	child_arg_fd(&a, "--socket-fd", pair[1]);
-	rc = d->disk ? disk_args(d, &a, restart, &image, e) : 0;
-	if (d->net)
-		net_args(d, &a);
-	if (d->vsock) {
-		child_arg_fd(&a, "--path-fd", d->all->cfg.vsock_fd);
-		child_arg_number(&a, "--cid", d->cid);
-		if (restart)
-			child_arg(&a, "--restart");
+	if (d->kind->word) {
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+			return err_set(e, errno, "cannot make a socket: %s", strerror(errno));
+		child_arg_fd(&a, "--socket-fd", pair[1]);
 	}
+	rc = d->kind->args(d, &a, restart, &own, e);
 	if (d->all->cfg.debug)
 		child_arg_text(&a, "--debug", d->all->cfg.debug);
 	rc = rc ? rc : child_start(&d->child, d->program, d->path, &a, e);
-	close(pair[1]);
-	if (image >= 0)
-		close(image);
+	if (pair[1] >= 0)
+		close(pair[1]);
+	if (own >= 0)
+		close(own);
 	if (rc) {
-		close(pair[0]);
+		if (pair[0] >= 0)
+			close(pair[0]);
 		return rc;
 	}
 	d->pid = d->child.pid;
@@ -289,7 +209,7 @@ static bool control_read(struct dev *d)
 
 static void hand_over(struct dev *d)
 {
-	int rc = d->all->host.socket(d->all->host.arg, d->number, d->front);
+	int rc = d->kind->word ? d->all->host.socket(d->all->host.arg, d->number, d->front) : 0;
 
 	front_close(d);
 	timer_set(d->all->loop, &d->limit_timer, 0);
@@ -315,7 +235,7 @@ static void control_ready(struct watch *w, uint32_t events)
 		timer_set(d->all->loop, &d->limit_timer, now_ns() + STOP_NS);
 		return;
 	}
-	if (d->ready_ns && d->front >= 0)
+	if (d->ready_ns && (d->kind->word ? d->front >= 0 : d->state == DEV_RESTARTING))
 		hand_over(d);
 }
 
@@ -384,9 +304,11 @@ static void give_up(struct dev *d)
 		}
 	}
 	d->state = DEV_GIVEN_UP;
-	dev_say(d, "%s: given up; the guest gets no answers from it any more", d->last);
+	dev_say(d, "%s: given up; %s", d->last, d->kind->word ? "the guest gets no answers from it any more"
+		: "no viewer can look at the screen any more");
 	event(d, DEV_LOST);
-	d->all->host.give_up(d->all->host.arg, d->number);
+	if (d->kind->word)
+		d->all->host.give_up(d->all->host.arg, d->number);
 }
 
 /* After a death, or a start that failed, which d->last tells: start again, now or later, or give up. */
@@ -493,7 +415,7 @@ void devs_state(struct devs *all, unsigned number, unsigned state, const char *w
 {
 	struct dev *d = number < all->n ? &all->dev[number] : NULL;
 
-	if (!d || all->stopping || d->state == DEV_GIVEN_UP)
+	if (!d || !d->kind->word || all->stopping || d->state == DEV_GIVEN_UP)
 		return;
 	if (!d->program) {
 		foreign_state(d, state, why);
@@ -606,22 +528,6 @@ static int await(struct dev *d, uint64_t deadline, struct err *e)
 	return 0;
 }
 
-static void vhost_args(struct dev *d, struct child_args *a)
-{
-	char mac[32] = "", mtu[16] = "";
-
-	if (d->net) {
-		strcpy(mac, ",mac=");
-		mac_format(d->mac, mac + 5);
-		if (d->net->mtu)
-			snprintf(mtu, sizeof mtu, ",mtu=%u", d->net->mtu);
-	}
-	child_arg(a, "--vhost");
-	child_arg_format(a, "%s,%s,fd=%d,queues=%u,size=%u%s%s", d->name, d->disk ? "blk" : d->net ? "net" : "vsock", d->front, d->queues,
-		d->queue_size, mac, mtu);
-	child_keep_fd(a, d->front);
-}
-
 /* Starts all, then waits for all: they set themselves up at the same time. bad: at whose fault it is */
 static int start_all(struct devs *all, struct dev **bad, struct err *e)
 {
@@ -652,7 +558,7 @@ int devs_start(struct devs *all, struct child_args *a, struct err *e)
 	if (start_all(all, &bad, e))
 		return err_prefix(e, "%s", dev_option(bad, option, sizeof option));
 	for (unsigned i = 0; i < all->n; i++)
-		vhost_args(&all->dev[i], a);
+		dev_vhost_arg(&all->dev[i], a);
 	return 0;
 }
 

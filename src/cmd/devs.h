@@ -15,9 +15,10 @@
 #include "cmd/child.h"
 #include "cmd/devopt.h"
 #include "cmd/restart.h"
+#include "cmd/screen_fds.h"
 #include "sandbox/sandbox.h"
 
-enum { DEVS_MAX = DISKS_MAX + NETS_MAX + 1, DEV_STATS_MAX = 16 << 10 };
+enum { DEVS_MAX = DISKS_MAX + NETS_MAX + 3, DEV_STATS_MAX = 16 << 10 };
 
 struct dev;
 enum dev_event {
@@ -47,6 +48,7 @@ struct devs_config { /* borrowed for as long as the devices live */
 	unsigned nnets;
 	const struct vsock_socket *vsock; /* NULL: none */
 	int vsock_fd;      /* its listening socket */
+	const struct screen_fds *screen; /* NULL: none */
 	unsigned cpus;
 	const char *name;  /* of the machine */
 	const char *debug; /* NULL: none */
@@ -60,14 +62,21 @@ enum dev_state {
 	DEV_GIVEN_UP,   /* nobody answers any more */
 };
 
+/* In the order of their numbers. All but husk-vnc, which comes last, are husk-vmm's --vhost, and have its numbers. */
+enum dev_kind_id { DEV_DISK, DEV_NET, DEV_VSOCK, DEV_GPU, DEV_VNC, DEV_KINDS };
+
 struct devs;
+struct dev_kind;
 struct dev {
 	struct devs *all;
 	unsigned number;
+	enum dev_kind_id id;
+	const struct dev_kind *kind;
 	char name[16];                   /* "disk0" */
-	const struct disk_config *disk;  /* one of the three is not NULL */
+	const struct disk_config *disk;  /* one of the four is not NULL */
 	const struct net_config *net;
 	const struct vsock_socket *vsock;
+	const struct screen_fds *screen; /* of husk-gpu and husk-vnc */
 	const char *program, *path;      /* NULL: a foreign back-end */
 	int image, overlay, bitmap, tap; /* ours, -1: none */
 	uint64_t size;                   /* of the image */
@@ -104,7 +113,7 @@ struct devs {
 	struct devs_config cfg;
 	struct devs_host host;
 	struct loop *loop;
-	char blk_path[4096], net_path[4096], vsock_path[4096];
+	char path[DEV_KINDS][4096];
 	bool stopping;
 	unsigned asked;
 	uint32_t ask_id;

@@ -214,15 +214,14 @@ void dev_close(struct dev *d)
 static int dev_open(struct dev *d, struct err *e)
 {
 	const bool foreign = d->disk ? d->disk->socket : d->net && d->net->kind == NET_SOCKET;
-	struct devs *all = d->all;
-	char *path = d->disk ? all->blk_path : d->net ? all->net_path : all->vsock_path;
+	char *path = d->all->path[d->id];
 	int rc;
 
 	if (foreign) {
 		d->front = dev_connect(d, e);
 		return d->front < 0 ? d->front : 0;
 	}
-	d->program = d->disk ? "husk-blk" : d->net ? "husk-net" : "husk-vsock";
+	d->program = d->kind->program;
 	d->path = path;
 	if (!*path) {
 		rc = child_find(d->program, path, e);
@@ -237,7 +236,6 @@ static void disk_init(struct dev *d, unsigned k)
 	const struct devs_config *c = &d->all->cfg;
 
 	d->disk = &c->disks[k];
-	snprintf(d->name, sizeof d->name, "disk%u", k);
 	d->queues = d->disk->queues ? d->disk->queues : c->cpus < 4 ? c->cpus : 4;
 	d->queue_size = d->disk->queue_size;
 }
@@ -247,7 +245,6 @@ static void net_init(struct dev *d, unsigned k)
 	const struct devs_config *c = &d->all->cfg;
 
 	d->net = &c->nets[k];
-	snprintf(d->name, sizeof d->name, "net%u", k);
 	d->queues = 2;
 	d->queue_size = 256;
 	if (d->net->have_mac)
@@ -256,42 +253,68 @@ static void net_init(struct dev *d, unsigned k)
 		mac_of_name(c->name, k, d->mac);
 }
 
-static void vsock_init(struct dev *d)
+static void vsock_init(struct dev *d, unsigned k)
 {
+	(void)k;
 	d->vsock = d->all->cfg.vsock;
-	snprintf(d->name, sizeof d->name, "vsock0");
 	d->cid = d->vsock->cid ? d->vsock->cid : cid_of_name(d->all->cfg.name);
 	/* into the guest, out of it, events; the size is the most that husk-vsock takes */
 	d->queues = 3;
 	d->queue_size = 128;
 }
 
+/* husk-gpu and husk-vnc */
+static void screen_init(struct dev *d, unsigned k)
+{
+	(void)k;
+	d->screen = d->all->cfg.screen;
+	if (d->id == DEV_VNC)
+		return;
+	/* control and cursor */
+	d->queues = 2;
+	d->queue_size = 256;
+}
+
+static void dev_init(struct devs *all, enum dev_kind_id id, unsigned k)
+{
+	static void (*const init[DEV_KINDS])(struct dev *, unsigned) = {disk_init, net_init, vsock_init, screen_init, screen_init};
+	struct dev *d = &all->dev[all->n];
+
+	*d = (struct dev){.all = all, .number = all->n, .id = id, .kind = &dev_kinds[id], .image = -1, .overlay = -1, .bitmap = -1,
+		.tap = -1, .front = -1, .child = CHILD_INIT};
+	if (id < DEV_GPU)
+		snprintf(d->name, sizeof d->name, "%s%u", d->kind->name, k);
+	else
+		snprintf(d->name, sizeof d->name, "%s", d->kind->name);
+	init[id](d, k);
+	all->n++;
+}
+
 int devs_new(struct devs **out, const struct devs_config *c, const struct devs_host *h, struct err *e)
 {
-	unsigned n = c->ndisks + c->nnets + (c->vsock ? 1 : 0);
-	struct devs *all = xcalloc(1, sizeof *all + n * sizeof(struct dev));
+	const unsigned many[DEV_KINDS] = {c->ndisks, c->nnets, c->vsock ? 1 : 0, c->screen && c->screen->cfg->gpu ? 1 : 0,
+		c->screen ? 1 : 0};
+	struct devs *all;
 	char option[600];
+	unsigned n = 0;
 
+	for (enum dev_kind_id id = 0; id < DEV_KINDS; id++)
+		n += many[id];
+	all = xcalloc(1, sizeof *all + n * sizeof(struct dev));
 	all->cfg = *c;
 	all->host = *h;
-	for (unsigned i = 0; i < n; i++) {
-		struct dev *d = &all->dev[i];
-		int rc;
+	for (enum dev_kind_id id = 0; id < DEV_KINDS; id++) {
+		for (unsigned k = 0; k < many[id]; k++) {
+			struct dev *d = &all->dev[all->n];
+			int rc;
 
-		*d = (struct dev){.all = all, .number = i, .image = -1, .overlay = -1, .bitmap = -1, .tap = -1, .front = -1,
-			.child = CHILD_INIT};
-		all->n++;
-		if (i < c->ndisks)
-			disk_init(d, i);
-		else if (i < c->ndisks + c->nnets)
-			net_init(d, i - c->ndisks);
-		else
-			vsock_init(d);
-		rc = dev_open(d, e);
-		if (rc) {
-			err_prefix(e, "%s", dev_option(d, option, sizeof option));
-			devs_free(all);
-			return rc;
+			dev_init(all, id, k);
+			rc = dev_open(d, e);
+			if (rc) {
+				err_prefix(e, "%s", dev_option(d, option, sizeof option));
+				devs_free(all);
+				return rc;
+			}
 		}
 	}
 	*out = all;

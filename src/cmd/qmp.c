@@ -28,6 +28,9 @@ struct conn {
 	struct json_scan scan;
 	char *out;
 	size_t out_len, out_cap;
+	int fds[QMP_FDS]; /* go with the byte at fds_at of out */
+	unsigned nfds;
+	size_t fds_at;
 };
 
 struct qmp {
@@ -35,6 +38,7 @@ struct qmp {
 	struct watch listener;
 	const struct qmp_command *commands;
 	void *arg;
+	struct conn *running; /* whose command is being run */
 	struct conn *conns[QMP_CLIENTS];
 };
 
@@ -83,12 +87,39 @@ static void conn_close(struct conn *c)
 	c->open = false;
 }
 
+/* Some of what waits from off on; descriptors only with the first byte of what they belong to. Bytes, or -1 and errno. */
+static ssize_t send_some(struct conn *c, size_t off)
+{
+	char control[CMSG_SPACE(sizeof c->fds)] __attribute__((aligned(8))) = {0};
+	struct iovec iov = {.iov_base = c->out + off, .iov_len = c->out_len - off};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (c->nfds && off < c->fds_at) {
+		iov.iov_len = c->fds_at - off;
+	} else if (c->nfds) {
+		struct cmsghdr *h;
+
+		m.msg_control = control;
+		m.msg_controllen = CMSG_SPACE(c->nfds * sizeof(int));
+		h = CMSG_FIRSTHDR(&m);
+		h->cmsg_level = SOL_SOCKET;
+		h->cmsg_type = SCM_RIGHTS;
+		h->cmsg_len = CMSG_LEN(c->nfds * sizeof(int));
+		memcpy(CMSG_DATA(h), c->fds, c->nfds * sizeof(int));
+	}
+	n = sendmsg(c->w.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n > 0 && m.msg_control)
+		c->nfds = 0;
+	return n;
+}
+
 static void conn_write(struct conn *c)
 {
 	size_t off = 0;
 
 	while (off < c->out_len) {
-		ssize_t n = send(c->w.fd, c->out + off, c->out_len - off, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = send_some(c, off);
 
 		if (n < 0 && errno == EAGAIN)
 			break;
@@ -102,6 +133,7 @@ static void conn_write(struct conn *c)
 	}
 	memmove(c->out, c->out + off, c->out_len - off);
 	c->out_len -= off;
+	c->fds_at -= min_u64(off, c->fds_at);
 	if (c->closing && !c->out_len)
 		conn_close(c);
 }
@@ -232,7 +264,9 @@ static void conn_command(struct conn *c, json_t *m)
 		conn_error(c, id, "CommandNotFound", e.text);
 		return;
 	}
+	c->q->running = c;
 	result = k->run(c->q->arg, args, &e);
+	c->q->running = NULL;
 	if (result == QMP_LATER) {
 		c->waiting = k;
 		c->id = json_incref(id);
@@ -408,6 +442,18 @@ void qmp_answer(struct qmp *q, const char *command, json_t *result, const struct
 		conn_rewatch(c);
 	}
 	json_decref(result);
+}
+
+bool qmp_attach(struct qmp *q, const int *fds, unsigned n)
+{
+	struct conn *c = q->running;
+
+	if (!c || c->nfds || n > QMP_FDS)
+		return false;
+	memcpy(c->fds, fds, n * sizeof *fds);
+	c->nfds = n;
+	c->fds_at = c->out_len;
+	return true;
 }
 
 void qmp_flush(struct qmp *q)

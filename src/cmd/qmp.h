@@ -17,7 +17,8 @@
 #include "base/err.h"
 #include "base/loop.h"
 
-enum { QMP_MESSAGE_MAX = 64 << 10, QMP_BACKLOG_MAX = 1 << 20, QMP_CLIENTS = 16, QMP_DEPTH_MAX = 32 };
+enum { QMP_MESSAGE_MAX = 64 << 10, QMP_BACKLOG_MAX = 1 << 20, QMP_CLIENTS = 16, QMP_DEPTH_MAX = 32,
+	QMP_FDS = 8 };
 
 struct qmp;
 struct qmp_command {
@@ -39,6 +40,11 @@ void qmp_free(struct qmp *q); /* NULL is harmless */
 void qmp_event(struct qmp *q, const char *name, json_t *data);
 /* Answers all commands of that name that said QMP_LATER. result: taken; NULL: the error in e. */
 void qmp_answer(struct qmp *q, const char *command, json_t *result, const struct err *e);
+/*
+ * For run(): these descriptors go along with the answer that it is about to return, attached to its first byte (SCM_RIGHTS). They
+ * are borrowed until qmp_free(). False: an answer with descriptors to the same client is still under way.
+ */
+bool qmp_attach(struct qmp *q, const int *fds, unsigned n);
 /* Tries for a fifth of a second to get rid of what waits to be sent. */
 void qmp_flush(struct qmp *q);
 

@@ -15,7 +15,7 @@
 #include "cmd/rundir.h"
 
 enum { AUTO_NAMES = 1000 };
-static const char *const contents[] = {"control", "serial", "pid", "log"};
+static const char *const contents[] = {"control", "serial", "rfb", "pid", "log"};
 
 /* A directory of ours that nobody else can write to, and no link; made if make. Its fd or -errno. */
 static int own_dir(const char *path, bool make, bool private)

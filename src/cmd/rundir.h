@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The runtime directory of one VM, BASE/NAME/: control (QMP), serial, pid, log. BASE is the first that
+ * The runtime directory of one VM, BASE/NAME/: control (QMP), serial, rfb, pid, log. BASE is the first that
  * is ours of $XDG_RUNTIME_DIR/husk, /run/user/UID/husk and /tmp/husk-UID.
  *
  * The directory itself is the lock: whoever holds flock() on it is the VM. The kernel drops the lock

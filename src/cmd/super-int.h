@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What super.c and super_qmp.c share. */
+/* What super.c and the super_*.c share. */
 #ifndef CMD_SUPER_INT_H
 #define CMD_SUPER_INT_H
 
@@ -9,10 +9,13 @@
 #include "cmd/place.h"
 #include "cmd/qmp.h"
 #include "cmd/rundir.h"
+#include "cmd/screen_fds.h"
 #include "cmd/serial.h"
 #include "cmd/super.h"
 #include "cmd/term.h"
 #include "sandbox/sandbox.h"
+
+enum { SUPER_KEYS = 16 };
 
 /* A port of the guest's virtio-console: a hub as the serial line has one */
 struct super_port {
@@ -21,6 +24,14 @@ struct super_port {
 	struct serial *hub;
 	int fd;     /* the place it leads to, until the hub has it; -1 */
 	int vm[2];  /* husk-vmm's end is the second; -1 */
+};
+
+/* Keys that QMP's send-key holds down for a while, and where its pointer is */
+struct super_keys {
+	struct timer up_timer;
+	uint16_t down[SUPER_KEYS];
+	unsigned n;
+	int32_t x, y; /* of the last absolute movement: input-send-event tells one axis at a time */
 };
 
 struct super {
@@ -33,13 +44,15 @@ struct super {
 	struct devs *devs;
 	struct serial *serial;
 	int vsock_fd; /* of --vsock, -1 */
+	struct screen_fds screen;
+	struct super_keys keys;
 	struct super_port ports[CONSOLES_MAX];
 	struct qmp *qmp;
 	struct panic panic;
 	struct escape escape;
 	struct watch signal_w, pid_w, control_w, log_w;
 	struct timer kill_timer, stats_timer, status_timer, tty_timer;
-	char socks[2 + CONSOLES_MAX][PLACE_PATH]; /* of --serial and --console unix:, of --vsock last, absolute; empty if there is none */
+	char socks[3 + CONSOLES_MAX][PLACE_PATH]; /* of --serial, --console unix:, --vsock, --display; absolute; empty: none */
 	uint64_t log_bytes;
 	uint64_t start_ns;
 	pid_t vmm_pid; /* also after it was reaped */
@@ -80,6 +93,18 @@ int super_ports_begin(struct super *s, struct err *e);        /* once husk-vmm h
 void super_ports_free(struct super *s);
 
 extern const struct qmp_command super_qmp_commands[];
+
+/* super_input.c: keys and pointers by QMP */
+json_t *super_x_input(void *arg, json_t *args, struct err *e);
+json_t *super_send_key(void *arg, json_t *args, struct err *e);
+json_t *super_send_event(void *arg, json_t *args, struct err *e);
+void super_keys_fire(struct timer *t);
+/* husk-vnc has died: the keys that its viewers held go up, and nobody looks. */
+void super_viewers_gone(struct super *s);
+
+/* super_screen.c: the screen by QMP, and in query-husk */
+json_t *super_x_screen(void *arg, json_t *args, struct err *e);
+json_t *super_screen_object(const struct super *s);
 
 /* To QMP's clients: what happened to a device. */
 void super_device_event(struct super *s, const struct dev *d, enum dev_event ev);

@@ -414,6 +414,8 @@ static void devices_log(void *arg, const char *text)
 
 static void devices_event(void *arg, const struct dev *d, enum dev_event ev)
 {
+	if (d->id == DEV_VNC && ev == DEV_DIED)
+		super_viewers_gone(arg);
 	super_device_event(arg, d, ev);
 }
 
@@ -652,7 +654,8 @@ static int processes_start(struct super *s, struct err *e)
 	const struct devs_host h = {.say = devices_say, .log = devices_log, .event = devices_event, .socket = devices_socket, .give_up = devices_give_up,
 		.ending = devices_ending, .answered = devices_answered, .arg = s};
 	const struct devs_config dc = {.disks = c->disks, .ndisks = c->ndisks, .nets = c->nets, .nnets = c->nnets,
-		.vsock = c->vsock.text ? &c->vsock : NULL, .vsock_fd = s->vsock_fd, .cpus = c->vmm.cpus, .name = s->dir.name, .debug = c->vmm.debug};
+		.vsock = c->vsock.text ? &c->vsock : NULL, .vsock_fd = s->vsock_fd,
+		.screen = s->screen.cfg ? &s->screen : NULL, .cpus = c->vmm.cpus, .name = s->dir.name, .debug = c->vmm.debug};
 	struct child_args *a = xcalloc(1, sizeof *a);
 	struct vmm_config vc = c->vmm;
 	char vmm_path[4096];
@@ -664,6 +667,7 @@ static int processes_start(struct super *s, struct err *e)
 	rc = rc ? rc : devs_start(s->devs, a, e);
 	if (!rc) {
 		super_ports_args(s, a);
+		screen_vmm_args(&s->screen, a);
 		rc = vmm_start(&s->vmm, vmm_path, &vc, a, e);
 	}
 	free(a);
@@ -684,6 +688,8 @@ static int open_places(struct super *s, int *unix_fd, int *file_fd, struct err *
 		*file_fd = rc = place_file("--serial file:", c->serial_path, e);
 	if (rc >= 0 && c->vsock.text)
 		s->vsock_fd = rc = place_listen("--vsock ", c->vsock.path, s->socks[1 + CONSOLES_MAX], e);
+	if (rc >= 0 && c->display.vnc)
+		rc = screen_open(&s->screen, &c->display, &s->dir, s->socks[2 + CONSOLES_MAX], e);
 	return rc < 0 ? rc : super_ports_open(s, e);
 }
 
@@ -701,6 +707,7 @@ int super_run(const struct super_config *c, struct err *e)
 	s->stats_timer.fire = stats_fire;
 	s->status_timer.fire = super_status_fire;
 	s->tty_timer.fire = tty_fire;
+	s->keys.up_timer.fire = super_keys_fire;
 	s->escape = (struct escape){.open = menu_open, .key = menu_key, .arg = s};
 	signals_block();
 	raise_nofile();
@@ -755,6 +762,7 @@ out:
 	qmp_free(s->qmp);
 	serial_free(s->serial);
 	super_ports_free(s);
+	screen_close(&s->screen);
 	term_fini(&s->term);
 	if (unix_fd >= 0)
 		close(unix_fd);

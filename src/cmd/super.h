@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "cmd/devopt.h"
+#include "cmd/displayopt.h"
 #include "cmd/vmm.h"
 
 enum serial_mode { SERIAL_STDIO, SERIAL_NONE, SERIAL_UNIX, SERIAL_FILE };
@@ -23,6 +24,7 @@ struct super_config {
 	struct console_port ports[CONSOLES_MAX];
 	unsigned nports;
 	struct vsock_socket vsock; /* text: NULL if there is none */
+	struct display_config display;
 };
 
 /*

@@ -246,6 +246,18 @@ static void vsock_object(json_t *o, const struct dev *d)
 	json_object_set_new(o, "cid", json_integer(d->cid));
 }
 
+static void gpu_object(json_t *o, const struct dev *d)
+{
+	json_object_set_new(o, "kind", json_string("gpu"));
+	json_object_set_new(o, "heads", json_integer(d->screen->cfg->heads));
+}
+
+static void vnc_object(json_t *o, const struct dev *d)
+{
+	(void)d;
+	json_object_set_new(o, "kind", json_string("vnc"));
+}
+
 /* Of husk-vmm's counters those that begin so, if its last answer is whole. */
 static json_t *vmm_stats(const struct super *s, const char *prefix)
 {
@@ -254,6 +266,8 @@ static json_t *vmm_stats(const struct super *s, const char *prefix)
 
 static json_t *device_object(const struct super *s, const struct dev *d)
 {
+	static void (*const objects[DEV_KINDS])(json_t *, const struct dev *) = {[DEV_DISK] = disk_object, [DEV_NET] = net_object,
+		[DEV_VSOCK] = vsock_object, [DEV_GPU] = gpu_object, [DEV_VNC] = vnc_object};
 	json_t *o = json_pack("{s:s,s:s,s:i,s:i,s:i,s:s,s:s,s:i}", "name", d->name, "state", dev_state_name(d->state),
 		"restarts", (int)d->restarts, "queues", (int)d->queues, "queue-size", (int)d->queue_size, "engine", d->engine,
 		"last", d->last, "pid", (int)d->child.pid);
@@ -265,7 +279,7 @@ static json_t *device_object(const struct super *s, const struct dev *d)
 		json_object_set_new(o, "said", json_string(d->said));
 	if (d->engine_why[0])
 		json_object_set_new(o, "engine-why", json_string(d->engine_why));
-	(d->disk ? disk_object : d->net ? net_object : vsock_object)(o, d);
+	objects[d->id](o, d);
 	json_object_set_new(o, "counters", d->stats ? stats_object(d->stats, d->stats_len, "") : json_object());
 	/* husk-vmm's side of it: "disk0.kicks 17" */
 	snprintf(prefix, sizeof prefix, "%s.", d->name);
@@ -308,7 +322,7 @@ static json_t *status_object(struct super *s)
 	}
 	process(processes, "husk-guard", NULL, s->guard.pid, 0, NULL, false);
 	return json_pack("{s:s,s:s,s:s,s:i,s:s,s:s,s:s,s:o,s:b,s:i,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:b,s:b,s:I,s:i,"
-			 "s:o,s:{s:s,s:o,s:I,s:I,s:I,s:i}}",
+			 "s:o,s:o*,s:{s:s,s:o,s:I,s:I,s:I,s:i}}",
 		"name", s->dir.name, "version", HUSK_VERSION, "status", state_name(s), "pid", (int)getpid(),
 		"engine", s->engine, "engine-why", s->engine_why, "boot", s->boot,
 		"sandbox", sandbox_list(&s->sandbox, s->sandbox_known), "sandbox-known", s->sandbox_known,
@@ -316,7 +330,7 @@ static json_t *status_object(struct super *s)
 		"initrd", any_string(or_empty(c->initrd)), "append", any_string(c->vmm.append), "processes", processes,
 		"devices", devices, "consoles", ports_list(s), "rng", !c->vmm.no_rng, "balloon", !c->vmm.no_balloon,
 		"uptime-ns", (json_int_t)(now_ns() - s->start_ns), "resets", (int)s->resets,
-		"balloon-counters", vmm_stats(s, "balloon_"),
+		"balloon-counters", vmm_stats(s, "balloon_"), "screen", super_screen_object(s),
 		"serial", "mode", serial_names[c->serial], "path", any_string(or_empty(c->serial_path)),
 		"output", (json_int_t)ss.output, "input", (json_int_t)ss.input, "dropped",
 		(json_int_t)ss.dropped, "clients", (int)ss.clients);
@@ -370,5 +384,9 @@ const struct qmp_command super_qmp_commands[] = {
 	{"quit", quit},
 	{"x-break", x_break},
 	{"x-stats", x_stats},
+	{"x-screen", super_x_screen},
+	{"x-input", super_x_input},
+	{"send-key", super_send_key},
+	{"input-send-event", super_send_event},
 	{NULL, NULL},
 };

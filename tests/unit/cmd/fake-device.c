@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A husk-blk or husk-net without a device in it: takes the same arguments, speaks vm/control.h, and does what the word behind
- * --serial (or --hostname) says:
+ * A husk-blk, husk-net, husk-gpu or husk-vnc without a device in it: takes the same arguments, speaks vm/control.h, and does what the word behind
+ * --serial (or --hostname, --layout) says:
  *
  *   error    VMM_ERROR instead of READY            silent   ends before READY without a word
  *   crash    SIGSEGV, a little after READY         once     the same, but with --restart it works
@@ -30,7 +30,7 @@ int main(int argc, char **argv)
 {
 	int control = -1, sock = -1;
 	const char *word = "";
-	bool restart = false, fail = false;
+	bool restart = false, fail = false, vnc = false;
 	struct vmm_msg m;
 	char text[4000] = "";
 	const struct rlimit none = {0, 0};
@@ -40,14 +40,15 @@ int main(int argc, char **argv)
 			control = atoi(argv[i + 1]);
 		if (!strcmp(argv[i], "--socket-fd"))
 			sock = atoi(argv[i + 1]);
-		if (!strcmp(argv[i], "--serial") || !strcmp(argv[i], "--hostname"))
+		if (!strcmp(argv[i], "--serial") || !strcmp(argv[i], "--hostname") || !strcmp(argv[i], "--layout"))
 			word = argv[i + 1];
+		vnc |= !strcmp(argv[i], "--listen-fd");
 		restart |= !strcmp(argv[i], "--restart");
 		fail |= !strcmp(argv[i], "--fail");
 		strncat(text, argv[i], 100);
 		strcat(text, " ");
 	}
-	assert(control > 2 && sock > 2);
+	assert(control > 2 && (sock > 2) == !vnc);
 	setrlimit(RLIMIT_CORE, &none);
 	/* the arguments, where a test can read them */
 	fprintf(stderr, "fake: %s\n", text);

@@ -14,10 +14,10 @@
  *   crash         SIGSEGV     sys   SIGSYS        exit:N      end without a word
  *   garbage       a datagram that is none         sleep:MS    do nothing
  *   stats:KIND    how questions for the counters are answered from now on, see stats()
- *   log:TEXT      a line on standard error        args   write the words behind --vhost and --console
+ *   log:TEXT      a line on standard error        args   write the words about devices, ports, the screen
  *   device:N,S    VMM_DEVICE: device N is in state S
  *   port:TEXT     write TEXT and a line feed to the first console port; what comes from there is echoed with "<port>"
- * Without a last word it waits for messages for ever.
+ * What comes from viewers is written as "<input TYPE CODE A B>". Without a last word it waits for messages for ever.
  */
 #undef NDEBUG
 #include <assert.h>
@@ -35,6 +35,7 @@
 #include <unistd.h>
 
 #include "base/fdpass.h"
+#include "display/input.h"
 #include "vm/control.h"
 
 static int control = -1, serial = -1, port = -1;
@@ -112,6 +113,7 @@ static void stats(uint32_t id)
 static void handle(void)
 {
 	struct vmm_msg m;
+	struct input_event ev;
 	unsigned nfds = 1;
 	int fd = -1;
 	char text[80];
@@ -143,6 +145,13 @@ static void handle(void)
 		put(text, strlen(text));
 		if (m.type == VMM_NEW_DEVICE)
 			tell(VMM_DEVICE, m.arg, 1, "");
+		break;
+	case VMM_INPUT:
+		for (size_t i = 0; i + sizeof ev <= m.len; i += sizeof ev) {
+			memcpy(&ev, m.text + i, sizeof ev);
+			snprintf(text, sizeof text, "<input %u %u %d %d>\n", ev.type, ev.code, ev.a, ev.b);
+			put(text, strlen(text));
+		}
 		break;
 	case VMM_DO_RESET:
 		put("<reset>\n", 8);
@@ -285,13 +294,14 @@ int main(int argc, char **argv)
 			snprintf(script, sizeof script, "%s", argv[++i]);
 		else if (!strcmp(argv[i], "--kernel-fd"))
 			kernel = read(atoi(argv[++i]), line, 1) == 1;
-		else if (!strcmp(argv[i], "--vhost") || !strcmp(argv[i], "--console")) {
+		else if (!strcmp(argv[i], "--vhost") || !strcmp(argv[i], "--console") || !strcmp(argv[i], "--screen") ||
+			!strcmp(argv[i], "--input-fd")) {
 			size_t n = strlen(devices);
 
 			if (argv[i][2] == 'c' && port < 0)
 				port = atoi(strstr(argv[i + 1], ",fd=") + 4);
 			snprintf(devices + n, sizeof devices - n, "%s %s\n", argv[i], argv[i + 1]);
-			allowed++;
+			allowed += argv[i][2] == 's' ? 2 : 1;
 			i++;
 		}
 	}
