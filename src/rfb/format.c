@@ -9,7 +9,7 @@
 
 #include "rfb/rfb.h"
 
-enum { BLOCK = 16 };
+enum { BLOCK = 16, PIECE = 512 };
 
 const struct rfb_format rfb_format_native = {.bpp = 32, .depth = 24, .true_colour = true, .rmax = 255, .gmax = 255, .bmax = 255,
 	.rshift = 16, .gshift = 8, .bshift = 0};
@@ -244,23 +244,34 @@ void rfb_pixels(const struct rfb_format *f, uint32_t *dst, const uint32_t *src, 
 	memcpy(dst, out, n * sizeof *dst);
 }
 
-void rfb_translate(const struct rfb_format *f, uint8_t *dst, const uint32_t *src, unsigned n)
+void rfb_pixels_put(const struct rfb_format *f, uint8_t *dst, const uint32_t *value, unsigned n)
 {
-	enum kind k = kind_of(f);
 	unsigned bytes = f->bpp / 8u;
-	uint32_t in[BLOCK] = {0}, v[BLOCK];
-	uint8_t last[BLOCK * 4];
+	uint32_t in[BLOCK] = {0};
+	uint8_t out[BLOCK * 4];
 
-	for (; n >= BLOCK; n -= BLOCK, src += BLOCK, dst += BLOCK * bytes) {
-		block_values(f, k, v, src);
-		block_put(f, dst, v);
-	}
+	for (; n >= BLOCK; n -= BLOCK, value += BLOCK, dst += BLOCK * bytes)
+		block_put(f, dst, value);
 	if (!n)
 		return;
-	memcpy(in, src, n * sizeof *src);
-	block_values(f, k, v, in);
-	block_put(f, last, v);
-	memcpy(dst, last, n * bytes);
+	memcpy(in, value, n * sizeof *value);
+	block_put(f, out, in);
+	memcpy(dst, out, n * bytes);
+}
+
+void rfb_translate(const struct rfb_format *f, uint8_t *dst, const uint32_t *src, unsigned n)
+{
+	uint32_t v[PIECE];
+
+	while (n) {
+		unsigned k = n < PIECE ? n : PIECE;
+
+		rfb_pixels(f, v, src, k);
+		rfb_pixels_put(f, dst, v, k);
+		src += k;
+		dst += k * (f->bpp / 8u);
+		n -= k;
+	}
 }
 
 unsigned rfb_pixel_put(const struct rfb_format *f, uint8_t *dst, uint32_t value)
@@ -296,8 +307,7 @@ void rfb_cpixels_put(const struct rfb_format *f, uint8_t *dst, const uint32_t *v
 	int shift = cpixel_shift(f);
 
 	if (shift < 0) {
-		for (unsigned i = 0; i < n; i++)
-			dst += rfb_pixel_put(f, dst, value[i]);
+		rfb_pixels_put(f, dst, value, n);
 		return;
 	}
 	for (unsigned i = 0; i < n; i++, dst += 3) {

@@ -54,7 +54,8 @@ uint32_t rfb_pixel(const struct rfb_format *f, uint32_t xrgb); /* the value, bef
 void rfb_pixels(const struct rfb_format *f, uint32_t *dst, const uint32_t *src, unsigned n); /* of n; dst may be src */
 /* n pixels of a surface into the format, at dst; bytes used are n * bpp / 8. */
 void rfb_translate(const struct rfb_format *f, uint8_t *dst, const uint32_t *src, unsigned n);
-/* A value in its byte order; bytes used: bpp / 8, and rfb_cpixel() */
+/* Values in their byte order; bytes used by each: bpp / 8, and rfb_cpixel() */
+void rfb_pixels_put(const struct rfb_format *f, uint8_t *dst, const uint32_t *value, unsigned n);
 unsigned rfb_pixel_put(const struct rfb_format *f, uint8_t *dst, uint32_t value);
 unsigned rfb_cpixel_put(const struct rfb_format *f, uint8_t *dst, uint32_t value);
 void rfb_cpixels_put(const struct rfb_format *f, uint8_t *dst, const uint32_t *value, unsigned n);
