@@ -20,7 +20,8 @@ struct rfb_params {
 	int level;      /* zlib: 1 to 9, 0 stored, -1 the client has not said: then the encoder's default, 1 or 2 */
 	int quality;    /* JPEG: 0 to 9, -1: lossless only. May be -1 for one update (a lossless refresh) and 6 in the next */
 	int tight;      /* RFB_TIGHT or RFB_TIGHT_PNG: the number in the rectangle's header */
-	bool png;       /* Tight may use PNG */
+	bool png;       /* Tight may use PNG, and then nothing but fill, JPEG and PNG */
+	bool gradient;  /* Tight may use its gradient filter. noVNC before 1.6 ends the connection then; it always names a quality */
 };
 
 struct rfb_encoder;
@@ -50,7 +51,10 @@ const struct rfb_encoder_ops *rfb_encoder_find(int32_t id);
 /* For encoders: x, y, w, h, encoding */
 void rfb_rect_header(struct buf *out, struct rect r, int32_t encoding);
 
-/* Pseudo-rectangles with the cursor: rich, two colours, with alpha; px as in display/scanout.h. w 0: an empty cursor. */
+/*
+ * Pseudo-rectangles with the cursor: rich, two colours, with alpha; px as in display/scanout.h. w 0: an empty cursor. How
+ * many rectangles were appended, that is 1; -ENOMEM; -EINVAL: no such encoding.
+ */
 struct scanout_view_cursor;
 int rfb_cursor_encode(int32_t encoding, const struct rfb_format *f, const struct scanout_view_cursor *c, struct buf *out);
 
