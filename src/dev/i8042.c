@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * i8042 keyboard controller with an AT keyboard, and an auxiliary port with nothing plugged in (IBM PS/2
+ * i8042 keyboard controller with an AT keyboard, and a mouse (ps2_mouse.c) at the auxiliary port (IBM PS/2
  * technical reference; the 8042 and keyboard command sets as PC hardware has them), also port 0x92.
  *
  * Everything answers at once. Answers of the controller and bytes of the keyboard wait in small queues for
- * the one output buffer. A byte for the empty auxiliary port gives what real controllers give: 0xfe with
- * the time-out flag, so that a driver's probe ends immediately.
+ * the one output buffer, those of the mouse in the mouse. The controller's go first; keyboard and mouse take
+ * turns, so that neither waits for the other to be silent.
  *
  * There is no firmware, so the controller comes up as firmware leaves it: self-test passed, translation
  * to set 1 and keyboard interrupt on, auxiliary port off. A20 is a bit without effect: the address line is
@@ -15,10 +15,10 @@
 
 #include "base/util.h"
 #include "dev/legacy.h"
+#include "dev/ps2_mouse-int.h"
 
 enum { DATA_PORT = 0x60, COMMAND_PORT = 0x64, PORT_A = 0x92 };
-enum { STATUS_OBF = 0x01, STATUS_SYS = 0x04, STATUS_CMD = 0x08, STATUS_UNLOCKED = 0x10, STATUS_AUX = 0x20,
-	STATUS_TIMEOUT = 0x40 };
+enum { STATUS_OBF = 0x01, STATUS_SYS = 0x04, STATUS_CMD = 0x08, STATUS_UNLOCKED = 0x10, STATUS_AUX = 0x20 };
 enum { CTR_KBD_INT = 0x01, CTR_AUX_INT = 0x02, CTR_SYS = 0x04, CTR_KBD_OFF = 0x10, CTR_AUX_OFF = 0x20,
 	CTR_XLATE = 0x40 };
 enum { OUT_RESET = 0x01, OUT_A20 = 0x02, OUT_IDLE = 0xcc | OUT_RESET | OUT_A20 };
@@ -26,7 +26,7 @@ enum { KBD_ACK = 0xfa, KBD_RESEND = 0xfe, KBD_BAT_OK = 0xaa, KBD_ECHO = 0xee };
 enum { QUEUE = 32 };
 
 struct byte {
-	uint8_t v, flags; /* flags: STATUS_AUX, STATUS_TIMEOUT */
+	uint8_t v, flags; /* flags: STATUS_AUX */
 };
 
 struct queue {
@@ -47,6 +47,13 @@ struct i8042 {
 	uint8_t set, leds, rate, last;
 	bool scanning;
 	bool release; /* translation: the 0xf0 prefix went by */
+
+	struct ps2_mouse mouse;
+	bool mouse_next; /* if both have something */
+
+	void (*on_room)(void *arg);
+	void (*on_leds)(void *arg, uint32_t leds);
+	void *notify_arg;
 };
 
 /* Scan code set 2 to set 1, as the controller translates; codes above 0x7f but two are themselves. */
@@ -108,20 +115,37 @@ static bool translate(struct i8042 *k, uint8_t *v)
 	return true;
 }
 
+static bool kbd_get(struct i8042 *k, struct byte *b)
+{
+	while (!(k->ctr & CTR_KBD_OFF) && queue_get(&k->keys, b))
+		if (translate(k, &b->v))
+			return true;
+	return false;
+}
+
+static bool mouse_get(struct i8042 *k, struct byte *b)
+{
+	b->flags = STATUS_AUX;
+	return !(k->ctr & CTR_AUX_OFF) && ps2_mouse_read(&k->mouse, &b->v);
+}
+
+static bool device_get(struct i8042 *k, struct byte *b)
+{
+	bool got = k->mouse_next ? mouse_get(k, b) || kbd_get(k, b) : kbd_get(k, b) || mouse_get(k, b);
+
+	if (got)
+		k->mouse_next = !(b->flags & STATUS_AUX);
+	return got;
+}
+
 /* Fills the output buffer when it is empty. */
 static void refill(struct i8042 *k)
 {
 	struct byte b;
 
-	while (!(k->status & STATUS_OBF)) {
-		if (!queue_get(&k->answers, &b)) {
-			if (k->ctr & CTR_KBD_OFF || !queue_get(&k->keys, &b))
-				break;
-			if (!translate(k, &b.v))
-				continue;
-		}
+	if (!(k->status & STATUS_OBF) && (queue_get(&k->answers, &b) || device_get(k, &b))) {
 		k->data = b.v;
-		k->status = (k->status & ~(STATUS_AUX | STATUS_TIMEOUT)) | b.flags | STATUS_OBF;
+		k->status = (k->status & ~STATUS_AUX) | b.flags | STATUS_OBF;
 	}
 	irqs_update(k);
 }
@@ -134,10 +158,19 @@ static void kbd_send(struct i8042 *k, uint8_t v)
 	queue_put(&k->keys, v, 0);
 }
 
+static void leds_set(struct i8042 *k, uint8_t leds)
+{
+	if (leds == k->leds)
+		return;
+	k->leds = leds;
+	if (k->on_leds)
+		k->on_leds(k->notify_arg, leds); /* its bits are those of enum input_led */
+}
+
 static void kbd_defaults(struct i8042 *k)
 {
 	k->set = 2;
-	k->leds = 0;
+	leds_set(k, 0);
 	k->rate = 0x2b; /* 10.9 per second after half a second */
 }
 
@@ -154,7 +187,7 @@ static void kbd_argument(struct i8042 *k, uint8_t command, uint8_t v)
 {
 	switch (command) {
 	case 0xed:
-		k->leds = v & 7;
+		leds_set(k, v & 7);
 		break;
 	case 0xf3:
 		k->rate = v;
@@ -242,6 +275,27 @@ size_t i8042_key(struct i8042 *k, const uint8_t *p, size_t n)
 		kbd_send(k, p[i]);
 	refill(k);
 	return n;
+}
+
+bool i8042_mouse(struct i8042 *k, int32_t dx, int32_t dy, int32_t wheel, unsigned buttons)
+{
+	bool listens = ps2_mouse_move(&k->mouse, dx, dy, wheel, buttons);
+
+	refill(k);
+	return listens;
+}
+
+void i8042_notify(struct i8042 *k, void (*room)(void *arg), void (*leds)(void *arg, uint32_t leds), void *arg)
+{
+	k->on_room = room;
+	k->on_leds = leds;
+	k->notify_arg = arg;
+}
+
+static void room(struct i8042 *k)
+{
+	if (k->on_room)
+		k->on_room(k->notify_arg);
 }
 
 /* --- controller --- */
@@ -354,7 +408,7 @@ static void data_write(struct i8042 *k, uint8_t v)
 		break;
 	case 0xd4:
 		k->ctr &= ~CTR_AUX_OFF;
-		queue_put(&k->answers, KBD_RESEND, STATUS_AUX | STATUS_TIMEOUT);
+		ps2_mouse_write(&k->mouse, v);
 		break;
 	default:
 		k->ram[command & 31] = v;
@@ -371,9 +425,10 @@ static uint64_t data_port_read(void *dev, unsigned cpu, uint64_t off, unsigned l
 	(void)off;
 	(void)len;
 	if (k->status & STATUS_OBF) {
-		k->status &= ~(STATUS_OBF | STATUS_AUX | STATUS_TIMEOUT);
+		k->status &= ~(STATUS_OBF | STATUS_AUX);
 		irqs_update(k); /* down, so that the next byte is a new edge */
 		refill(k);
+		room(k);
 	}
 	return v;
 }
@@ -387,6 +442,7 @@ static void data_port_write(void *dev, unsigned cpu, uint64_t off, uint64_t v, u
 	(void)len;
 	data_write(k, v & 0xff);
 	refill(k);
+	room(k); /* it may be that the keyboard was turned on */
 }
 
 static uint64_t command_port_read(void *dev, unsigned cpu, uint64_t off, unsigned len)
@@ -444,6 +500,8 @@ static void i8042_reset(void *dev)
 	memset(k->ram, 0, sizeof k->ram);
 	k->answers = (struct queue){0};
 	kbd_reset(k);
+	ps2_mouse_reset(&k->mouse);
+	k->mouse_next = false;
 	irqs_update(k);
 }
 

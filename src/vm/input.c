@@ -313,9 +313,9 @@ static void button_event(struct input *in, const struct input_event *ev)
 	if (e.code < BTN_LEFT || e.code > BTN_EXTRA || e.a < 0 || e.a > 1)
 		return;
 	bit = 1u << (e.code - BTN_LEFT);
-	in->npointer++;
 	if (!(in->buttons & bit) == !e.a)
 		return;
+	in->npointer++;
 	if (lane_put(&in->pointer, &e, e.a ? 1 : -1))
 		in->buttons ^= bit;
 	else

@@ -261,7 +261,7 @@ static void outside(void)
 	for (unsigned i = 0; i < sizeof bytes; i++)
 		bytes[i] = (uint8_t)board_pick(0x100);
 	bus_lock(fake_bus);
-	switch (board_pick(4)) {
+	switch (board_pick(5)) {
 	case 0:
 		uart_break(uart);
 		break;
@@ -270,6 +270,9 @@ static void outside(void)
 		break;
 	case 2:
 		i8042_key(i8042, bytes, board_pick(sizeof bytes));
+		break;
+	case 3:
+		i8042_mouse(i8042, (int32_t)board_pick(0), (int8_t)bytes[0], (int8_t)bytes[1], bytes[2]);
 		break;
 	default:
 		uart_rx(uart, bytes, sizeof bytes);
