@@ -4,7 +4,7 @@ BUILD   ?= build/rel
 PREFIX  ?= /usr/local
 GUEST    = build/guest
 
-.PHONY: help deps build guest run check bench bench-io install clean
+.PHONY: help deps build guest run check bench bench-io bench-display install clean
 
 help:
 	@echo 'make run      build, and boot the default guest on this terminal (Ctrl-] is the escape key)'
@@ -14,6 +14,7 @@ help:
 	@echo 'make deps     install the Debian packages that are missing, for run and check'
 	@echo 'make bench    CPU seconds of boot and 35 workloads: native, husk, QEMU TCG (ARGS=-q: a minute)'
 	@echo 'make bench-io disk and network in a Debian guest: husk, QEMU TCG (ARGS="-n 5": long form)'
+	@echo 'make bench-display  RFB: husk, TigerVNC, libvncserver, QEMU (ARGS=-q: a short round)'
 	@echo 'make install  to PREFIX=$(PREFIX) (and DESTDIR)'
 	@echo 'make clean    remove build/; the downloaded kernels in .cache stay'
 
@@ -50,6 +51,10 @@ bench-io: build
 	@tools/mkdebian
 	@HUSK=$${HUSK:-$(CURDIR)/$(BUILD)/src/cmd/husk} HUSK_DEBIAN_TOOL=$(CURDIR)/$(BUILD)/tests/peer/debian/debian-tool \
 		bench/guest-io $(ARGS)
+
+bench-display: build
+	@tools/deps check
+	@HUSK_BUILD=$(CURDIR)/$(BUILD) bench/display/run $(ARGS)
 
 install: build guest
 	meson configure $(BUILD) --prefix=$(PREFIX)
