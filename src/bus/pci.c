@@ -219,6 +219,13 @@ void pci_bar(struct pci_func *f, unsigned n, uint64_t size, bool is64, const str
 		put_u32(f->wmask + PCI_BAR0 + 4 * (n + 1), (uint32_t)(mask >> 32));
 }
 
+void pci_bar_fixed(struct pci_func *f, unsigned n, uint64_t base, uint64_t size)
+{
+	assert(!f->pci && n < PCI_BARS && !(size & (size - 1)) && !(base & (size - 1)) && base + size <= 4 * GIB);
+	put_u32(f->config + PCI_BAR0 + 4 * n, (uint32_t)base | 8);
+	put_u32(f->wmask + PCI_BAR0 + 4 * n, (uint32_t)~(size - 1));
+}
+
 /* The next place of a window that has room. */
 static uint64_t take(uint64_t *next, uint64_t window, uint64_t window_size, uint64_t size)
 {

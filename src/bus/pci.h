@@ -73,6 +73,11 @@ void pci_express(struct pci_func *f);
  * when is64. ops as with bus_map(), offsets from the BAR's start. A reset() in ops is called by bus_reset().
  */
 void pci_bar(struct pci_func *f, unsigned n, uint64_t size, bool is64, const struct dev_ops *ops, void *dev);
+/*
+ * A 32-bit prefetchable BAR over guest memory that is there in any case, at base (a multiple of size, in no window of struct
+ * pci_config): a guest that writes another address there reads it back, but nothing moves.
+ */
+void pci_bar_fixed(struct pci_func *f, unsigned n, uint64_t base, uint64_t size);
 /* A capability of len bytes (id and next included) with this id; its offset. Space for it is a matter of set-up. */
 unsigned pci_cap(struct pci_func *f, uint8_t id, unsigned len);
 /*

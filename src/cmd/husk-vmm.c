@@ -103,8 +103,9 @@ static void allow_fds(void)
 
 static void keep_handed(const struct machine_config *c, int kernel_fd, int initrd_fd)
 {
-	int keep[4 + DEVICES_VHOST + DEVICES_CONSOLES] = {c->control_fd, c->serial_fd, kernel_fd, initrd_fd};
-	unsigned n = 4;
+	int keep[7 + DEVICES_VHOST + DEVICES_CONSOLES] = {c->control_fd, c->serial_fd, kernel_fd, initrd_fd, c->input_fd,
+		c->screen.scanout_fd, c->screen.event_fd};
+	unsigned n = 7;
 
 	for (unsigned i = 0; i < c->devices.nvhost; i++)
 		keep[n++] = c->devices.vhost[i].fd;
@@ -134,7 +135,8 @@ static void usage(FILE *f)
 		   "           [--no-reboot] [--testdev] [--debug CATEGORIES]\n"
 		   "           [--vhost NAME,blk|net,fd=N,queues=N,size=N[,mac=MAC][,mtu=N]]... [--console "
 		   "NAME,fd=N]...\n"
-		   "           [--no-rng] [--no-balloon] [--root-ports N]\n"
+		   "           [--no-rng] [--no-balloon] [--root-ports N] [--screen WxH,fd=N,event=N] "
+		   "[--input-fd N]\n"
 		   "  husk-vmm --probe-engines     one line per engine: name, ok or no, reason "
 		   "(tab separated)\n"
 		   "Exit codes: 0 power-off, 1 error, 2 usage, 3 guest panic, 4 triple fault, 5 "
@@ -232,6 +234,8 @@ int main(int argc, char **argv)
 		OPT_NO_RNG,
 		OPT_NO_BALLOON,
 		OPT_ROOT_PORTS,
+		OPT_SCREEN,
+		OPT_INPUT,
 		OPT_HELP
 	};
 	static const struct option opts[] = {{"control-fd", 1, NULL, OPT_CONTROL},
@@ -244,6 +248,7 @@ int main(int argc, char **argv)
 		{"probe-engines", 0, NULL, OPT_PROBE}, {"help", 0, NULL, OPT_HELP},
 		{"vhost", 1, NULL, OPT_VHOST}, {"console", 1, NULL, OPT_CONSOLE}, {"no-rng", 0, NULL, OPT_NO_RNG},
 		{"no-balloon", 0, NULL, OPT_NO_BALLOON}, {"root-ports", 1, NULL, OPT_ROOT_PORTS},
+		{"screen", 1, NULL, OPT_SCREEN}, {"input-fd", 1, NULL, OPT_INPUT},
 		{NULL, 0, NULL, 0}};
 	static struct machine_config c = {.name = "guest",
 		.memory = 512 * MIB,
@@ -252,7 +257,9 @@ int main(int argc, char **argv)
 		.engine = "auto",
 		.append = "",
 		.control_fd = -1,
-		.serial_fd = -1};
+		.serial_fd = -1,
+		.screen = {.scanout_fd = -1, .event_fd = -1},
+		.input_fd = -1};
 	int kernel_fd = -1, initrd_fd = -1, o;
 	static int fds[MAX_FDS];
 	char text[512], append[8192], ready[VMM_TEXT_MAX];
@@ -315,6 +322,15 @@ int main(int argc, char **argv)
 				log_err("%s", e.text);
 				return VMM_EXIT_USAGE;
 			}
+			break;
+		case OPT_SCREEN:
+			if (vmm_arg_screen(&c.screen, optarg, &e)) {
+				log_err("%s", e.text);
+				return VMM_EXIT_USAGE;
+			}
+			break;
+		case OPT_INPUT:
+			c.input_fd = (int)number("input-fd", optarg, 1 << 20);
 			break;
 		case OPT_NO_RNG:
 			c.devices.rng = false;

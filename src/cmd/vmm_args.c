@@ -47,6 +47,8 @@ static int vhost_word(struct vhost_config_dev *v, const char *word)
 		v->id = VIRTIO_ID_NET;
 	else if (!strcmp(word, "vsock"))
 		v->id = VIRTIO_ID_VSOCK;
+	else if (!strcmp(word, "gpu"))
+		v->id = VIRTIO_ID_GPU;
 	else if (!strncmp(word, "fd=", 3) && !(rc = number(word + 3, 1 << 20, &n)))
 		v->fd = (int)n;
 	else if (!strncmp(word, "queues=", 7) && !(rc = number(word + 7, VIRTIO_QUEUES, &n)))
@@ -89,9 +91,20 @@ int vmm_arg_vhost(struct devices_config *c, const char *arg, struct err *e)
 		if (vhost_word(v, w))
 			return err_set(e, EINVAL, "--vhost %s: '%s' is not understood", arg, w);
 	if (!v->id || v->fd < 0 || !v->queues || v->queue_size < 2 || v->queue_size & (v->queue_size - 1))
-		return err_set(e, EINVAL, "--vhost %s: blk, net or vsock, fd=N, queues=N and size=N (a power of two) it takes",
+		return err_set(e, EINVAL, "--vhost %s: blk, net, vsock or gpu, fd=N, queues=N and size=N (a power of two) it takes",
 			arg);
 	c->nvhost++;
+	return 0;
+}
+
+int vmm_arg_screen(struct screen_config *c, const char *arg, struct err *e)
+{
+	unsigned w, h;
+	int fd, event, n = 0;
+
+	if (sscanf(arg, "%5ux%5u,fd=%7d,event=%7d%n", &w, &h, &fd, &event, &n) != 4 || arg[n] || fd < 0 || event < 0)
+		return err_set(e, EINVAL, "--screen %s: WIDTHxHEIGHT,fd=N,event=N it is", arg);
+	*c = (struct screen_config){w, h, fd, event};
 	return 0;
 }
 

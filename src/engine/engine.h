@@ -43,6 +43,8 @@ struct cpu_host {
 	void (*set_cr8)(void *m, unsigned cpu, uint64_t v);
 	/* own_lapic engines: the guest ended this vector, the IOAPIC wants to know (level triggered) */
 	void (*eoi)(void *m, unsigned vector);
+	/* A page of the framebuffer that was clean is about to be written (engines with tells_writes); any thread; or NULL */
+	void (*touched)(void *m);
 	void *m;
 };
 
@@ -53,6 +55,7 @@ struct cpu_engine {
 	const char *name;
 	const char *about;  /* one line for --help and doctor */
 	bool own_lapic;     /* has local APICs itself (KVM split irqchip): takes msi(), not intack() */
+	bool tells_writes;  /* calls touched(); else somebody must ask dirty() now and then */
 	/* mem, cpuid, host: borrowed until vm_free */
 	int (*vm_new)(struct engine_vm **vm, struct mem *mem, const struct x86_cpuid *cpuid,
 		const struct cpu_host *host, struct err *e);
@@ -71,6 +74,12 @@ struct cpu_engine {
 	int (*set)(struct engine_cpu *c, const struct x86_state *s, struct err *e);
 	/* somebody else wrote guest RAM that may hold code; NULL: the hardware sees to it */
 	void (*code_changed)(struct engine_vm *vm, uint64_t gpa, uint64_t len);
+	/*
+	 * Which pages of the framebuffer (mem's) were written since the last call: bit n of bitmap for page n, added to what is
+	 * set there. Writes from now on are for the next call. 0, or -EAGAIN: a CPU was too busy to answer, ask again (nothing
+	 * is lost). Any thread but a vCPU's, without the board lock; one at a time.
+	 */
+	int (*dirty)(struct engine_vm *vm, uint64_t *bitmap);
 	const char *(*error)(struct engine_cpu *c); /* after CPU_FAILED */
 	/*
 	 * Counters for husk stats: lines of "group.name value" or "name value" in decimal, sums over

@@ -41,6 +41,11 @@ static int sealed_memfd(const char *name, uint64_t len, struct err *e)
 
 int mem_init(struct mem *m, uint64_t size, struct err *e)
 {
+	return mem_init_framebuffer(m, size, 0, 0, e);
+}
+
+int mem_init_framebuffer(struct mem *m, uint64_t size, uint64_t fb_gpa, uint64_t fb_len, struct err *e)
+{
 	uint64_t low = min_u64(size, MEM_LOW_MAX);
 	int rc;
 
@@ -50,15 +55,24 @@ int mem_init(struct mem *m, uint64_t size, struct err *e)
 			"guest memory of %" PRIu64 " bytes is not possible: choose "
 			"1 MiB to 1 TiB, a multiple of 4 KiB",
 			size);
-	rc = m->fd = sealed_memfd("husk-ram", size, e);
+	if (fb_len % MEM_PAGE || fb_len / MEM_PAGE > MEM_FRAMEBUFFER_PAGES)
+		return err_set(e, EINVAL, "a framebuffer of %" PRIu64 " bytes is not possible", fb_len);
+	rc = m->fd = sealed_memfd("husk-ram", size + fb_len, e);
 	if (rc >= 0)
-		rc = m->bits_fd = sealed_memfd("husk-page-bits", size / MEM_PAGE, e);
+		rc = m->bits_fd = sealed_memfd("husk-page-bits", (size + fb_len) / MEM_PAGE, e);
 	if (rc >= 0)
 		rc = region_add(m, 0, low, m->fd, 0, e);
 	if (!rc && size > low)
 		rc = region_add(m, 4 * GIB, size - low, m->fd, low, e);
+	if (!rc && fb_len) {
+		m->watch_page = m->npages;
+		m->watch_npages = fb_len / MEM_PAGE;
+		rc = region_add(m, fb_gpa, fb_len, m->fd, size, e);
+	}
 	if (rc)
 		goto fail;
+	if (fb_len)
+		m->region[m->nregions - 1].framebuffer = true;
 	/* Best effort: without huge pages guests run, only a little slower. */
 	for (unsigned i = 0; i < m->nregions; i++)
 		madvise(m->region[i].host, m->region[i].len, MADV_HUGEPAGE);
@@ -130,7 +144,7 @@ void mem_fini(struct mem *m)
 
 uint64_t mem_size(const struct mem *m)
 {
-	return m->npages * MEM_PAGE;
+	return (m->npages - m->watch_npages) * MEM_PAGE;
 }
 
 uint64_t mem_low_end(const struct mem *m)

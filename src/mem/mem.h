@@ -14,13 +14,14 @@
 
 #include "base/err.h"
 
-enum { MEM_PAGE = 4096, MEM_REGIONS = 32 };
+enum { MEM_PAGE = 4096, MEM_REGIONS = 32, MEM_FRAMEBUFFER_PAGES = 4096 /* at most */ };
 
 struct mem_region {
 	uint64_t gpa, len; /* bytes, both multiples of MEM_PAGE */
 	uint8_t *host;
 	uint64_t fd_off; /* where it starts in its file */
 	uint64_t first_page; /* number of its first page, counting RAM pages only */
+	bool framebuffer; /* see mem_init_framebuffer() */
 };
 
 /*
@@ -37,6 +38,7 @@ struct mem {
 	struct mem_region region[MEM_REGIONS];
 	uint64_t npages;
 	uint8_t *page_bits; /* npages bytes; NULL in a device process that was not given them */
+	uint64_t watch_page, watch_npages; /* page numbers of the framebuffer; 0, 0: none */
 };
 
 /*
@@ -45,6 +47,11 @@ struct mem {
  */
 #define MEM_LOW_MAX 0xc0000000ull
 int mem_init(struct mem *m, uint64_t size, struct err *e);
+/*
+ * The same, and a framebuffer of fb_len bytes at fb_gpa, in the PCI window: as memory to CPUs and devices, but no RAM that
+ * a kernel is told of, and not counted by mem_size(). fb_len 0: none.
+ */
+int mem_init_framebuffer(struct mem *m, uint64_t size, uint64_t fb_gpa, uint64_t fb_len, struct err *e);
 void mem_fini(struct mem *m);
 
 /* A map without regions, and adding one of another process' to it: fd is borrowed. 0 or -errno with words. */
@@ -52,7 +59,7 @@ void mem_init_empty(struct mem *m);
 int mem_attach(struct mem *m, uint64_t gpa, uint64_t len, int fd, uint64_t off, struct err *e);
 int mem_detach(struct mem *m, uint64_t gpa, uint64_t len); /* exactly one that was attached, or -ENOENT */
 
-uint64_t mem_size(const struct mem *m);    /* bytes of RAM in all */
+uint64_t mem_size(const struct mem *m);    /* bytes of RAM in all, the framebuffer not among them */
 uint64_t mem_low_end(const struct mem *m); /* end of the RAM that starts at 0 */
 
 /* Host address of [gpa, gpa + len) for bulk data; NULL unless all of it is RAM of one region. */

@@ -46,6 +46,8 @@ struct virtio_pci_config {
 	/* MSI: the board's. INTx is a matter of struct pci_config. */
 	void (*msi)(void *arg, uint64_t addr, uint32_t data);
 	void *msi_arg;
+	/* BAR 0 over guest memory, the framebuffer whose place a GPU takes over; len 0: none */
+	uint64_t framebuffer, framebuffer_len;
 };
 
 /* Set-up, no lock. Takes the next free place on bus 0. */

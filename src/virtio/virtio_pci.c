@@ -30,7 +30,7 @@
 #include "virtio/pci.h"
 
 enum { VENDOR = 0x1af4, DEVICE_FIRST = 0x1040, SUBSYS = 0x1100, REVISION = 1 };
-enum { BAR_MSIX = 1, BAR_VIRTIO = 4 };
+enum { BAR_FRAMEBUFFER = 0, BAR_MSIX = 1, BAR_VIRTIO = 4 };
 enum { AT_COMMON = 0x0000, AT_ISR = 0x1000, AT_DEVICE = 0x2000, AT_NOTIFY = 0x3000, BAR_SIZE = 0x4000, PART = 0x1000 };
 enum { NOTIFY_STEP = 4, NO_VECTOR = 0xffff };
 enum { ISR_QUEUE = 1, ISR_CONFIG = 2 };
@@ -455,6 +455,10 @@ static uint32_t class_of(uint16_t id)
 		return 0x018000; /* mass storage, other */
 	case VIRTIO_ID_CONSOLE:
 		return 0x078000; /* communication, other */
+	case VIRTIO_ID_GPU:
+		return 0x030000; /* VGA: for which Linux lets go of a framebuffer in its BARs */
+	case VIRTIO_ID_INPUT:
+		return 0x098000; /* input, other */
 	case VIRTIO_ID_VSOCK:
 		return 0x028000; /* network, other */
 	default:
@@ -475,6 +479,8 @@ int virtio_pci_new(struct virtio_pci **out, const struct virtio_pci_config *c, s
 	v->c = *c;
 	pci_ident(&v->f, VENDOR, (uint16_t)(DEVICE_FIRST + b->id), class_of(b->id) << 8 | REVISION, VENDOR, SUBSYS);
 	v->f.config[0x3d] = 1; /* INTA */
+	if (c->framebuffer_len)
+		pci_bar_fixed(&v->f, BAR_FRAMEBUFFER, c->framebuffer, c->framebuffer_len);
 	pci_bar(&v->f, BAR_VIRTIO, BAR_SIZE, true, &bar_ops, v);
 	pci_msix_add(&v->f, BAR_MSIX, b->nqueues + 1u, c->msi, c->msi_arg);
 	pci_express(&v->f);

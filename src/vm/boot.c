@@ -22,7 +22,8 @@ unsigned boot_memory_map(const struct boot *b, struct boot_map map[BOOT_MAP_MAX]
 		map[n++] = (struct boot_map){BOOT_HIGH, b->low_end - BOOT_HIGH, BOOT_RAM};
 	map[n++] = (struct boot_map){BOARD_ECAM_BASE, BOARD_ECAM_SIZE, BOOT_RESERVED};
 	for (unsigned i = 1; i < b->m->nregions && n < BOOT_MAP_MAX; i++)
-		map[n++] = (struct boot_map){b->m->region[i].gpa, b->m->region[i].len, BOOT_RAM};
+		if (!b->m->region[i].framebuffer)
+			map[n++] = (struct boot_map){b->m->region[i].gpa, b->m->region[i].len, BOOT_RAM};
 	return n;
 }
 

@@ -29,6 +29,7 @@ struct boot_config {
 	const char *append;                       /* kernel command line; never NULL */
 	uint64_t acpi_rsdp;                       /* guest address, 0 if none */
 	unsigned ncpus;
+	const uint8_t *screen_info;               /* 64 bytes of boot_params; NULL: there is no screen */
 };
 
 struct boot_result {

@@ -17,6 +17,7 @@
 
 /* struct boot_params */
 enum {
+	BP_SCREEN_INFO = 0x040, /* its length; it comes first */
 	BP_ACPI_RSDP = 0x070,
 	BP_E820_ENTRIES = 0x1e8,
 	BP_HEADER = 0x1f1,
@@ -85,6 +86,8 @@ static int put_params(struct boot *b, const struct linux_header *h, bool kaslr)
 	unsigned n = boot_memory_map(b, map);
 	uint8_t bp[BP_SIZE] = {0};
 
+	if (b->c->screen_info)
+		memcpy(bp, b->c->screen_info, BP_SCREEN_INFO);
 	memcpy(bp + BP_HEADER, h->bytes + BP_HEADER, BP_HEADER_END - BP_HEADER);
 	put_u64(bp + BP_ACPI_RSDP, b->c->acpi_rsdp);
 	put_u16(bp + HDR_VID_MODE, VID_NORMAL);

@@ -16,22 +16,29 @@
 #include "base/util.h"
 #include "vhost/front.h"
 #include "virtio/devices.h"
+#include "virtio/input.h"
 #include "virtio/pci.h"
 #include "vm/devices.h"
 
 /* virtio_net_config (5.1.4) and its bits, for network back-ends that have none of their own */
 #define NET_F_MTU (1ull << 3)
 #define NET_F_MAC (1ull << 5)
-enum { NET_STATUS_UP = 1, NET_CONFIG = 12, BLK_CONFIG = 60, VSOCK_CONFIG = 8 };
+enum { NET_STATUS_UP = 1, NET_CONFIG = 12 };
 
 /*
  * What we let a guest negotiate with a back-end: the rings', and of the device's own all that need nothing from us. The
  * network's control queue (17 to 24: VLANs, MAC filters, multiqueue) would be ours to serve, and is not there.
  */
 #define RING_FEATURES (VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX)
-#define BLK_FEATURES  0x7fffffull
-#define NET_FEATURES  0x1ffffull
-#define VSOCK_FEATURES 1ull /* stream sockets */
+static const struct kind {
+	uint16_t id, config_len;
+	uint64_t features;
+} kinds[] = {
+	{VIRTIO_ID_BLOCK, 60, 0x7fffff},
+	{VIRTIO_ID_NET, NET_CONFIG, 0x1ffff},
+	{VIRTIO_ID_VSOCK, 8, 1}, /* stream sockets */
+	{VIRTIO_ID_GPU, 16, 2},  /* EDID */
+};
 
 struct device {
 	struct devices *d;
@@ -55,12 +62,13 @@ struct port {
 	size_t in_off, in_len;
 };
 
-enum { LOCALS = 3 };
+enum { LOCALS = 3 + DEVICES_INPUTS };
 struct devices {
 	struct devices_host h;
+	uint64_t framebuffer, framebuffer_len;
 	struct device dev[DEVICES_VHOST + LOCALS];
 	unsigned n, nvhost;
-	struct virtio_dev *balloon, *console;
+	struct virtio_dev *balloon, *console, *input[DEVICES_INPUTS];
 	struct port port[DEVICES_CONSOLES];
 	unsigned nports;
 };
@@ -173,7 +181,9 @@ static void back_kick(void *arg, unsigned q)
 
 static int add_function(struct devices *d, struct device *v, const struct virtio_back *back, struct err *e)
 {
-	const struct virtio_pci_config c = {.pci = d->h.pci, .back = *back, .msi = d->h.msi, .msi_arg = d->h.arg};
+	const bool gpu = back->id == VIRTIO_ID_GPU;
+	const struct virtio_pci_config c = {.pci = d->h.pci, .back = *back, .msi = d->h.msi, .msi_arg = d->h.arg,
+		.framebuffer = gpu ? d->framebuffer : 0, .framebuffer_len = gpu ? d->framebuffer_len : 0};
 
 	return virtio_pci_new(&v->pci, &c, e);
 }
@@ -188,15 +198,23 @@ static struct device *device_next(struct devices *d, const char *name)
 	return v;
 }
 
+static const struct kind *kind_of(uint16_t id)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(kinds); i++)
+		if (kinds[i].id == id)
+			return &kinds[i];
+	return NULL;
+}
+
 static int add_vhost(struct devices *d, const struct vhost_config_dev *c, struct err *e)
 {
-	const bool net = c->id == VIRTIO_ID_NET, vsock = c->id == VIRTIO_ID_VSOCK;
+	const struct kind *kind = kind_of(c->id);
+	const bool net = c->id == VIRTIO_ID_NET;
 	struct device *v = device_next(d, c->name);
 	uint8_t config[NET_CONFIG] = {0};
-	uint64_t features = net ? NET_FEATURES : vsock ? VSOCK_FEATURES : BLK_FEATURES;
 	const struct vhost_front_config f = {.name = v->name, .sock = c->fd, .mem = d->h.mem, .id = c->id,
-		.nqueues = c->queues, .queue_size = c->queue_size, .features = features | RING_FEATURES,
-		.config = net ? config : NULL, .config_len = net ? NET_CONFIG : vsock ? VSOCK_CONFIG : BLK_CONFIG,
+		.nqueues = c->queues, .queue_size = c->queue_size, .features = kind->features | RING_FEATURES,
+		.config = net ? config : NULL, .config_len = kind->config_len,
 		.translated = d->h.code_changed, .call = front_call, .broken = front_broken, .config_changed = front_config_changed,
 		.stopped = front_stopped, .state = front_state, .code_changed = front_code_changed, .arg = v};
 	struct virtio_back back = {.name = v->name, .id = c->id, .queue_size = c->queue_size,
@@ -342,9 +360,30 @@ static int add_consoles(struct devices *d, const struct devices_config *c, struc
 	return rc;
 }
 
+static int add_inputs(struct devices *d, struct err *e)
+{
+	static const struct {
+		const char *name;
+		enum virtio_input_kind kind;
+	} inputs[] = {[DEVICES_KEYBOARD] = {"keyboard", VIRTIO_INPUT_KEYBOARD}, [DEVICES_TABLET] = {"tablet", VIRTIO_INPUT_TABLET},
+		[DEVICES_MOUSE] = {"mouse", VIRTIO_INPUT_MOUSE}};
+	int rc = 0;
+
+	for (unsigned i = 0; i < DEVICES_INPUTS && !rc; i++) {
+		d->input[i] = virtio_input_new(inputs[i].kind, d->h.leds, d->h.arg);
+		rc = add_local(d, inputs[i].name, d->input[i], virtio_input_free, e);
+	}
+	return rc;
+}
+
+struct virtio_dev *devices_input(const struct devices *d, enum devices_input n)
+{
+	return d->input[n];
+}
+
 unsigned devices_count(const struct devices_config *c)
 {
-	return c->nvhost + c->rng + c->balloon + (c->nconsoles > 0) + c->root_ports;
+	return c->nvhost + c->rng + c->balloon + (c->input ? DEVICES_INPUTS : 0) + (c->nconsoles > 0) + c->root_ports;
 }
 
 int devices_new(struct devices **out, const struct devices_config *c, const struct devices_host *h, struct err *e)
@@ -353,6 +392,8 @@ int devices_new(struct devices **out, const struct devices_config *c, const stru
 	int rc = 0;
 
 	d->h = *h;
+	d->framebuffer = c->framebuffer;
+	d->framebuffer_len = c->framebuffer_len;
 	for (unsigned i = 0; i < c->nvhost && !rc; i++)
 		rc = add_vhost(d, &c->vhost[i], e);
 	d->nvhost = d->n;
@@ -364,6 +405,8 @@ int devices_new(struct devices **out, const struct devices_config *c, const stru
 	}
 	if (!rc)
 		rc = add_consoles(d, c, e);
+	if (!rc && c->input)
+		rc = add_inputs(d, e);
 	for (unsigned i = 0; i < c->root_ports && !rc; i++)
 		rc = pci_port_add(h->pci, e);
 	if (rc) {

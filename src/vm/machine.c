@@ -41,6 +41,7 @@
 #include "mem/mem.h"
 #include "vm/boot.h"
 #include "vm/machine.h"
+#include "vm/viewers.h"
 #include "x86/cpuid.h"
 
 enum { SERIAL_OUT = 64 * 1024, SERIAL_IN = 4096, SERIAL_FLUSH_NS = 1000000, SERIAL_EAGER = 256 };
@@ -85,6 +86,9 @@ struct machine {
 	struct fwcfg *fwcfg;
 	struct pci *pci;
 	struct devices *devices;
+	struct screen *screen;   /* NULL: there is none */
+	struct viewers *viewers; /* these two: only if asked for */
+	struct input *input;
 
 	struct vcpu *cpu;
 
@@ -340,6 +344,11 @@ static void host_eoi(void *arg, unsigned vector)
 	bus_lock(m->bus);
 	ioapic_eoi(m->ioapic, vector);
 	bus_unlock(m->bus);
+}
+
+static void host_touched(void *arg)
+{
+	screen_touched(((struct machine *)arg)->screen);
 }
 
 /* ---- what the local APICs ask for; the bus lock is held ---- */
@@ -620,6 +629,8 @@ static void control_stats(struct machine *m, uint32_t id)
 	if (m->eng->stats)
 		n = m->eng->stats(m->evm, m->stats, sizeof m->stats);
 	n += devices_stats(m->devices, m->stats + n, sizeof m->stats - n);
+	if (m->screen)
+		n += screen_stats(m->screen, m->stats + n, sizeof m->stats - n);
 	vmm_stats_send(m->cfg.control_fd, id, m->stats, n);
 }
 
@@ -671,6 +682,10 @@ static void control_ready(struct watch *w, uint32_t events)
 		machine_pause(m);
 		machine_reset(m);
 		break;
+	case VMM_INPUT:
+		if (m->viewers)
+			viewers_events(m->viewers, msg.text, min_u64(msg.len, (size_t)n - offsetof(struct vmm_msg, text)));
+		break;
 	case VMM_GIVE_UP:
 		if (msg.arg < m->cfg.devices.nvhost)
 			devices_give_up(m->devices, msg.arg);
@@ -712,6 +727,13 @@ static void reset_finish(struct machine *m)
 				strerror(errno));
 		if (m->eng->code_changed)
 			m->eng->code_changed(m->evm, r->gpa, r->len);
+	}
+	if (m->screen)
+		screen_reset(m->screen);
+	if (m->input) {
+		bus_lock(m->bus);
+		input_reset(m->input);
+		bus_unlock(m->bus);
 	}
 	if (machine_boot(m, &note, &e)) {
 		want(m, WANT_END, VMM_EXIT_ERROR, 0, e.text);
@@ -786,6 +808,38 @@ static uint64_t mmio64_base(const struct machine *m)
 	return align_up(max_u64(4 * GIB, mem_size(&m->mem) + GIB), GIB) + 4 * GIB;
 }
 
+static void dev_leds(void *arg, uint32_t leds)
+{
+	struct machine *m = arg;
+
+	if (m->input)
+		input_leds(m->input, true, leds);
+}
+
+/* Keys and pointers, for which there are devices by now. */
+static int input_start(struct machine *m, struct err *e)
+{
+	const struct machine_config *c = &m->cfg;
+	struct input_config in = {.i8042 = m->i8042,
+		.keyboard = devices_input(m->devices, DEVICES_KEYBOARD),
+		.tablet = devices_input(m->devices, DEVICES_TABLET),
+		.mouse = devices_input(m->devices, DEVICES_MOUSE),
+		.w = c->screen.w,
+		.h = c->screen.h,
+		.state = viewers_state};
+	int rc;
+
+	if (!c->screen.w && c->input_fd < 0)
+		return 0;
+	rc = viewers_new(&m->viewers, m->loop, m->bus, m->screen, c->input_fd, e);
+	if (rc)
+		return rc;
+	in.arg = m->viewers;
+	m->input = input_new(&in);
+	viewers_input(m->viewers, m->input);
+	return 0;
+}
+
 /* The 8259s as a BIOS leaves them, IRQ 2 and 11 open: test kernels in real mode count on it. */
 static void pic_as_bios(struct machine *m)
 {
@@ -804,8 +858,13 @@ static int board_new(struct machine *m, struct err *e)
 	const struct machine_config *c = &m->cfg;
 	const struct acpi_pm_ops pm = {dev_poweroff, dev_reset, m};
 	const struct debug_ops dbg = {serial_tx_byte, dev_exit, dev_panicked, m};
-	const uint64_t size = mem_size(&m->mem), low = mem_low_end(&m->mem);
+	const uint64_t size = mem_size(&m->mem), low = mem_low_end(&m->mem), fb = m->screen ? SCREEN_SIZE : 0;
+	struct devices_config dc = c->devices;
+	int rc;
 
+	dc.input = m->screen;
+	dc.framebuffer = SCREEN_BASE;
+	dc.framebuffer_len = fb;
 	m->bus = bus_new();
 	m->ioapic = ioapic_new(m->bus, board_msi, m);
 	if (ioapic_map(m->ioapic))
@@ -838,22 +897,23 @@ static int board_new(struct machine *m, struct err *e)
 	m->debugport = debugport_new(m->bus, &dbg);
 	m->pci = pci_new(m->bus, &(struct pci_config){.ecam_base = BOARD_ECAM_BASE,
 		.ecam_size = BOARD_ECAM_SIZE,
-		.mmio32_base = BOARD_PCI_MMIO32,
-		.mmio32_size = BOARD_ECAM_BASE - BOARD_PCI_MMIO32,
+		.mmio32_base = BOARD_PCI_MMIO32 + fb,
+		.mmio32_size = BOARD_ECAM_BASE - BOARD_PCI_MMIO32 - fb,
 		.mmio64_base = mmio64_base(m),
 		.mmio64_size = MMIO64_SIZE,
 		.intx = {ioapic_set, m->ioapic, 16},
-		.dense = devices_count(&c->devices) > 31});
+		.dense = devices_count(&dc) > 31});
 	if (c->testdev) {
 		m->testdev = testdev_new(m->bus, board_isa, m);
 		m->fwcfg = fwcfg_new(m->bus, size, c->ncpus);
 		pic_as_bios(m);
 	}
-	return devices_new(&m->devices, &c->devices,
+	rc = devices_new(&m->devices, &dc,
 		&(struct devices_host){.bus = m->bus, .pci = m->pci, .mem = &m->mem, .loop = m->loop,
-			.msi = board_msi, .state = device_state, .idle = devices_idle_now,
+			.msi = board_msi, .state = device_state, .idle = devices_idle_now, .leds = dev_leds,
 			.code_changed = m->eng->code_changed ? device_wrote_code : NULL, .arg = m},
 		e);
+	return rc ? rc : input_start(m, e);
 }
 
 static int engine_start(struct machine *m, struct err *e)
@@ -917,7 +977,9 @@ int machine_new(struct machine **out, const struct machine_config *c, struct err
 		}
 		snprintf(m->engine_why, sizeof m->engine_why, "asked for with --engine");
 	}
-	rc = mem_init(&m->mem, c->memory, e);
+	rc = mem_init_framebuffer(&m->mem, c->memory, SCREEN_BASE, c->screen.w ? SCREEN_SIZE : 0, e);
+	if (!rc && c->screen.w)
+		rc = screen_new(&m->screen, &c->screen, &m->mem, e);
 	if (rc)
 		goto fail;
 	khz = x86_host_tsc_khz();
@@ -932,6 +994,7 @@ int machine_new(struct machine **out, const struct machine_config *c, struct err
 		.cr8 = host_cr8,
 		.set_cr8 = host_set_cr8,
 		.eoi = host_eoi,
+		.touched = m->screen ? host_touched : NULL,
 		.m = m};
 	rc = engine_start(m, e);
 	if (rc && m->eng == &engine_bt) {
@@ -972,6 +1035,7 @@ void machine_free(struct machine *m)
 {
 	if (!m)
 		return;
+	screen_free(m->screen);
 	devices_free(m->devices);
 	engine_end(m);
 	if (m->bus) {
@@ -981,6 +1045,8 @@ void machine_free(struct machine *m)
 		debugport_free(m->debugport);
 		acpi_pm_free(m->pm);
 		uart_free(m->uart);
+		input_free(m->input);
+		viewers_free(m->viewers);
 		i8042_free(m->i8042);
 		rtc_free(m->rtc);
 		pit_free(m->pit);
@@ -1046,8 +1112,13 @@ int machine_boot(struct machine *m, const char **note, struct err *e)
 		.mmio64_base = mmio64_base(m),
 		.mmio64_size = MMIO64_SIZE};
 	struct boot_result r;
+	uint8_t screen[64];
 	int rc;
 
+	if (m->screen) {
+		screen_info(m->screen, screen);
+		b.screen_info = screen;
+	}
 	if (mem_low_end(&m->mem) >= MIB) {
 		uint8_t *area = mem_at(&m->mem, ACPI_RSDP_ADDR, ACPI_AREA_SIZE);
 
@@ -1078,7 +1149,7 @@ enum vmm_exit machine_run(struct machine *m, uint32_t *arg2, char *text, size_t 
 	enum vmm_exit code;
 	struct err e;
 
-	if (devices_run(m->devices, &e))
+	if (devices_run(m->devices, &e) || (m->screen && screen_run(m->screen, m->eng, m->evm, &e)))
 		want(m, WANT_END, VMM_EXIT_ERROR, 0, e.text);
 	for (unsigned i = 0; i < m->cfg.ncpus; i++) {
 		int rc = pthread_create(&m->cpu[i].thread, NULL, vcpu_main, &m->cpu[i]);

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "vm/control.h"
 #include "vm/devices.h"
+#include "vm/screen.h"
 
 struct machine_config {
 	const char *name;
@@ -29,6 +30,8 @@ struct machine_config {
 	bool no_reboot, testdev;
 	int control_fd; /* -1: none */
 	int serial_fd;  /* stream socket, -1: none */
+	struct screen_config screen; /* w 0: there is none */
+	int input_fd;   /* of display/input.h, -1: none */
 	struct devices_config devices;
 };
 

@@ -11,7 +11,6 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "base/loop.h"
 #include "engine/engine.h"
 #include "mem/mem.h"
 
@@ -25,13 +24,16 @@ struct screen_config {
 	int scanout_fd, event_fd;   /* borrowed */
 };
 struct screen;
-/* Before the engine: adds the memory region. The loop's thread for all but screen_touched(). */
-int screen_new(struct screen **s, const struct screen_config *c, struct mem *mem, struct loop *l, struct err *e);
-void screen_free(struct screen *s);
-void screen_engine(struct screen *s, const struct cpu_engine *eng, struct engine_vm *evm);
-void screen_touched(struct screen *s);              /* the guest has written to it since the last look; any thread */
-void screen_viewers(struct screen *s, unsigned n);  /* nobody looks: seldom is enough */
-void screen_reset(struct screen *s);
+/* Set-up; mem has its framebuffer region at SCREEN_BASE. Nothing is shown until screen_show(). */
+int screen_new(struct screen **s, const struct screen_config *c, const struct mem *mem, struct err *e);
+void screen_free(struct screen *s); /* ends the thread; before the engine goes */
+/* Starts the thread that looks; after the sandbox was entered. evm: borrowed until screen_free(). */
+int screen_run(struct screen *s, const struct cpu_engine *eng, struct engine_vm *evm, struct err *e);
+void screen_touched(struct screen *s);              /* a clean page is about to be written; any thread */
+void screen_viewers(struct screen *s, unsigned n);  /* nobody looks: seldom is enough. Any thread */
+void screen_reset(struct screen *s);                /* the machine was reset, its vCPUs stand still: black again */
+/* What struct screen_info of Linux' boot parameters says (Documentation/arch/x86/zero-page.rst), 64 bytes */
+void screen_info(const struct screen *s, uint8_t info[64]);
 size_t screen_stats(const struct screen *s, char *buf, size_t len);
 
 #endif

@@ -354,10 +354,12 @@ void interp_sipi(struct engine_cpu *c, uint8_t vector);
 void interp_get(struct engine_cpu *c, struct x86_state *s);
 int interp_set(struct engine_cpu *c, const struct x86_state *s, struct err *e);
 void interp_code_changed(struct engine_vm *vm, uint64_t gpa, uint64_t len);
+int interp_dirty(struct engine_vm *vm, uint64_t *bitmap);
 /* The rows of struct cpu_engine that are the same for all of them */
 #define INTERP_CALLS                                                                               \
 	.kick = interp_kick, .irq = interp_irq, .nmi = interp_nmi, .init = interp_init,            \
-	.sipi = interp_sipi, .get = interp_get, .set = interp_set, .code_changed = interp_code_changed
+	.sipi = interp_sipi, .get = interp_get, .set = interp_set, .code_changed = interp_code_changed,                 \
+	.dirty = interp_dirty, .tells_writes = true
 const char *interp_error(struct engine_cpu *c);
 size_t interp_stats(struct engine_vm *vm, char *buf, size_t len);
 

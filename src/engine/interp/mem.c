@@ -19,12 +19,18 @@
  *
  * A store into the page of the running block asks for the instruction to be executed again alone
  * (JMP_ONE), so that the next one is looked up anew.
+ *
+ * The framebuffer. Whoever fills a write tag sets the page's MEM_PG_DIRTY, so a clean page is written by the slow path
+ * first. interp_dirty() takes the bits away, then makes all running vCPUs drop their write tags by the same handshake: what
+ * was written before that is in memory when it returns, what comes later sets the bit again.
  */
+#include <errno.h>
 #include <sched.h>
 
 #include "engine/interp/interp-int.h"
 
 enum { CODE_STORES = 16 };
+static const uint64_t DIRTY_WAIT_NS = 50000000;
 
 /* ---- flushes ---- */
 
@@ -352,9 +358,12 @@ static bool lookup(struct engine_cpu *c, uint64_t lin, enum x86_access access, b
 	} else {
 		t->rtag[k] = tag;
 		if (access == X86_WRITE && w.write_ok) {
-			uint8_t bits = __atomic_or_fetch(
+			uint8_t bits = __atomic_fetch_or(
 				&c->vm->mem->page_bits[p.page], MEM_PG_DIRTY, __ATOMIC_SEQ_CST);
 
+			if (unlikely(p.page - c->vm->mem->watch_page < c->vm->mem->watch_npages) &&
+				!(bits & MEM_PG_DIRTY) && c->vm->host->touched)
+				c->vm->host->touched(c->vm->host->m);
 			if (!(bits & MEM_PG_CODE) || code_page_forget(c, p.page))
 				t->wtag[k] = tag;
 		}
@@ -857,6 +866,45 @@ static void code_page_sync(struct engine_cpu *c, uint8_t *bits)
 		__atomic_fetch_or(bits, MEM_PG_CODE_SYNCED, __ATOMIC_SEQ_CST);
 	}
 	pthread_mutex_unlock(&vm->code_lock);
+}
+
+int interp_dirty(struct engine_vm *vm, uint64_t *bitmap)
+{
+	const uint64_t first = vm->mem->watch_page, n = vm->mem->watch_npages;
+	const uint64_t deadline = now_ns() + DIRTY_WAIT_NS;
+	bool any = false, all = true;
+	uint64_t epoch;
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint8_t *bits = &vm->mem->page_bits[first + i];
+
+		if (__atomic_load_n(bits, __ATOMIC_RELAXED) & MEM_PG_DIRTY &&
+			__atomic_fetch_and(bits, (uint8_t)~MEM_PG_DIRTY, __ATOMIC_SEQ_CST) & MEM_PG_DIRTY) {
+			bitmap[i / 64] |= 1ull << i % 64;
+			any = true;
+		}
+	}
+	if (!any)
+		return 0;
+	epoch = atomic_fetch_add(&vm->code_epoch, 1) + 1;
+	for (unsigned i = 0; i < vm->ncpus; i++)
+		if (vm->cpu[i])
+			attention_set(vm->cpu[i], ATTN_CODE);
+	for (unsigned i = 0; i < vm->ncpus && all; i++) {
+		struct engine_cpu *o = vm->cpu[i];
+
+		while (o && atomic_load(&o->in_guest) && atomic_load(&o->code_seen) < epoch && all) {
+			sched_yield();
+			all = now_ns() < deadline;
+		}
+	}
+	if (all)
+		return 0;
+	/* one of them hangs in a device: it may write on unnoticed, so its pages count as written until it has answered */
+	for (uint64_t i = 0; i < n; i++)
+		if (bitmap[i / 64] >> i % 64 & 1)
+			__atomic_or_fetch(&vm->mem->page_bits[first + i], MEM_PG_DIRTY, __ATOMIC_SEQ_CST);
+	return -EAGAIN;
 }
 
 void code_page_mark(struct engine_cpu *c, uint64_t gpa, unsigned len)

@@ -44,7 +44,7 @@ const unsigned long kvm_ioctls[] = {KVM_RUN, KVM_INTERRUPT, KVM_NMI, KVM_SIGNAL_
 	KVM_GET_XSAVE, KVM_SET_XSAVE, KVM_GET_XCRS, KVM_SET_XCRS, KVM_GET_MSRS, KVM_SET_MSRS,
 	KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS,
 	KVM_GET_MP_STATE, KVM_SET_MP_STATE, KVM_SET_LAPIC, KVM_GET_DEVICE_ATTR, KVM_SET_DEVICE_ATTR,
-	KVM_HAS_DEVICE_ATTR, 0};
+	KVM_HAS_DEVICE_ATTR, KVM_GET_DIRTY_LOG, 0};
 
 static int kick_signal(void)
 {
@@ -140,7 +140,8 @@ static int vm_setup(struct engine_vm *vm, struct err *e)
 		struct kvm_userspace_memory_region slot = {.slot = i,
 			.guest_phys_addr = r->gpa,
 			.memory_size = r->len,
-			.userspace_addr = (uintptr_t)r->host};
+			.userspace_addr = (uintptr_t)r->host,
+			.flags = r->framebuffer ? KVM_MEM_LOG_DIRTY_PAGES : 0};
 
 		if (ioctl(vm->vm, KVM_SET_USER_MEMORY_REGION, &slot))
 			return err_set(e, errno, "KVM refuses %llu MiB of guest memory: %s",
@@ -559,6 +560,21 @@ static size_t kvm_stats(struct engine_vm *vm, char *buf, size_t len)
 	return at < len ? at : len ? len - 1 : 0;
 }
 
+static int kvm_dirty(struct engine_vm *vm, uint64_t *bitmap)
+{
+	uint64_t now[MEM_FRAMEBUFFER_PAGES / 64] = {0};
+
+	for (unsigned i = 0; i < vm->mem->nregions; i++) {
+		struct kvm_dirty_log log = {.slot = i, .dirty_bitmap = now};
+
+		if (vm->mem->region[i].framebuffer && ioctl(vm->vm, KVM_GET_DIRTY_LOG, &log))
+			return -EAGAIN;
+	}
+	for (unsigned i = 0; i < vm->mem->watch_npages / 64; i++)
+		bitmap[i] |= now[i];
+	return 0;
+}
+
 const struct cpu_engine engine_kvm = {
 	.name = "kvm",
 	.about = "the processor's virtualization, through Linux' /dev/kvm",
@@ -574,6 +590,7 @@ const struct cpu_engine engine_kvm = {
 	.msi = kvm_msi,
 	.get = kvm_state_get,
 	.set = kvm_state_set,
+	.dirty = kvm_dirty,
 	.error = kvm_error,
 	.stats = kvm_stats,
 };
