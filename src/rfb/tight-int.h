@@ -78,7 +78,7 @@ void tight_plan(struct tight_job *j, struct rect r);
 void tight_fill(struct tight_job *j, struct rect r, uint32_t colour);
 void tight_two(struct tight_job *j, struct rect r, uint32_t a, uint32_t b); /* nothing but these two */
 void tight_many(struct tight_job *j, struct rect r); /* any pixels, few colours likely */
-void tight_full(struct tight_job *j, struct rect r); /* any pixels, many colours likely */
+void tight_photo(struct tight_job *j, struct rect r); /* any pixels, many colours likely; without loss */
 
 /* n pixels as bits, the first in the highest: is it colour b? Returns how many are. */
 unsigned tight_bits(uint8_t *dst, const uint32_t *src, unsigned n, uint32_t b);

@@ -262,115 +262,59 @@ bool tight_index(struct tight_job *j, struct rect r, struct tight_palette *pal)
 	return true;
 }
 
-void tight_many(struct tight_job *j, struct rect r)
+/* As indices, or whatever few colours allow; false, and nothing was sent: they are not so few. */
+static bool few(struct tight_job *j, struct rect r)
 {
-	bool indexed = j->p->format.bpp > 8 || j->p->png; /* an index is no smaller than a pixel */
 	struct tight_palette pal;
 
-	if (j->out->failed)
-		return;
-	if (indexed && tight_index(j, r, &pal)) {
-		if (pal.n == 1) {
-			tight_fill(j, r, pal.colour[0]);
-		} else if (pal.n == 2) {
-			tight_two(j, r, pal.colour[0], pal.colour[1]);
-		} else if (j->p->png) {
-			tight_png_indexed(j, r, &pal);
-		} else {
-			begin_palette(j, r, TIGHT_INDEXED, pal.colour, pal.n);
-			basic_data(j, TIGHT_INDEXED, j->enc->raw.p, (size_t)r.w * r.h);
-		}
-		return;
-	}
-	if (!indexed || (uint64_t)r.w * r.h <= SPLIT_PIXELS) {
-		tight_full(j, r);
-		return;
-	}
-	if (r.w > r.h) {
-		uint32_t w = (r.w / 2 + 7) / 8 * 8;
-
-		tight_many(j, (struct rect){r.x, r.y, w, r.h});
-		tight_many(j, (struct rect){r.x + w, r.y, r.w - w, r.h});
+	/* an index is no smaller than a pixel of 8 bits */
+	if ((j->p->format.bpp == 8 && !j->p->png) || !tight_index(j, r, &pal))
+		return false;
+	if (pal.n == 1) {
+		tight_fill(j, r, pal.colour[0]);
+	} else if (pal.n == 2) {
+		tight_two(j, r, pal.colour[0], pal.colour[1]);
+	} else if (j->p->png) {
+		tight_png_indexed(j, r, &pal);
 	} else {
-		uint32_t h = r.h / 2;
-
-		tight_many(j, (struct rect){r.x, r.y, r.w, h});
-		tight_many(j, (struct rect){r.x, r.y + h, r.w, r.h - h});
+		begin_palette(j, r, TIGHT_INDEXED, pal.colour, pal.n);
+		basic_data(j, TIGHT_INDEXED, j->enc->raw.p, (size_t)r.w * r.h);
 	}
+	return true;
 }
 
 /* ---- full colour, and the gradient filter ---- */
 
-/* Channels as the filter sees them: their values are those of the client's format. */
-struct channels {
-	uint32_t max[3];
-	unsigned shift[3];
-	bool three; /* TPIXEL is 3 bytes */
-};
-
-static struct channels channels_of(const struct rfb_format *f)
+/* What is left of a channel after the prediction: to the left + above - above to the left, within 0 to 255 */
+static inline uint8_t rest(uint32_t v, uint32_t left, uint32_t up, uint32_t corner, unsigned shift)
 {
-	if (rfb_tpixel(f) == 3)
-		return (struct channels){{255, 255, 255}, {16, 8, 0}, true};
-	return (struct channels){{f->rmax, f->gmax, f->bmax}, {f->rshift, f->gshift, f->bshift}, false};
+	int p = (int)(left >> shift & 255) + (int)(up >> shift & 255) - (int)(corner >> shift & 255);
+
+	p = p < 0 ? 0 : p > 255 ? 255 : p;
+	return (uint8_t)((v >> shift) - (uint32_t)p);
 }
 
-static void channel_values(const struct rfb_format *f, const struct channels *c, uint32_t *v, const uint32_t *px, uint32_t n)
-{
-	rfb_pixels(c->three ? &rfb_format_native : f, v, px, n);
-}
-
-/* What is left of a pixel after the prediction: to the left + above - above to the left, within the channel's range */
-static inline uint32_t rest(uint32_t v, uint32_t left, uint32_t up, uint32_t corner, uint32_t max, unsigned shift)
-{
-	int p = (int)(left >> shift & max) + (int)(up >> shift & max) - (int)(corner >> shift & max);
-
-	p = p < 0 ? 0 : p > (int)max ? (int)max : p;
-	return ((v >> shift & max) - (uint32_t)p) & max;
-}
-
-static uint8_t *gradient_row(const struct rfb_format *f, const struct channels *c, uint8_t *to, const uint32_t *v,
-	const uint32_t *above, uint32_t n)
-{
-	uint32_t left = 0, corner = 0;
-
-	for (uint32_t x = 0; x < n; x++) {
-		uint32_t d[3];
-
-		for (unsigned k = 0; k < 3; k++)
-			d[k] = rest(v[x], left, above[x], corner, c->max[k], c->shift[k]);
-		left = v[x];
-		corner = above[x];
-		if (c->three) {
-			to[0] = (uint8_t)d[0];
-			to[1] = (uint8_t)d[1];
-			to[2] = (uint8_t)d[2];
-			to += 3;
-		} else {
-			to += rfb_pixel_put(f, to, d[0] << c->shift[0] | d[1] << c->shift[1] | d[2] << c->shift[2]);
-		}
-	}
-	return to;
-}
-
+/* Only for TPIXELs of 3 bytes: with fewer bits for each channel, zlib does better without. */
 static void gradient(struct tight_job *j, struct rect r)
 {
-	const struct rfb_format *f = &j->p->format;
-	struct channels c = channels_of(f);
-	uint32_t rows[2][TIGHT_WIDTH], *v = rows[0], *above = rows[1];
-	size_t n = (size_t)r.w * r.h * rfb_tpixel(f);
+	static const uint32_t black[TIGHT_WIDTH];
+	size_t n = (size_t)r.w * r.h * 3;
 	uint8_t *to = tight_mem(j, &j->enc->raw, n);
 
 	if (!to)
 		return;
-	memset(above, 0, r.w * sizeof *above);
 	for (uint32_t y = 0; y < r.h; y++) {
-		uint32_t *t = above;
+		const uint32_t *px = surface_row(j->s, r.x, r.y + y);
+		const uint32_t *above = y ? surface_row(j->s, r.x, r.y + y - 1) : black;
+		uint32_t left = 0, corner = 0;
 
-		channel_values(f, &c, v, surface_row(j->s, r.x, r.y + y), r.w);
-		to = gradient_row(f, &c, to, v, above, r.w);
-		above = v;
-		v = t;
+		for (uint32_t x = 0; x < r.w; x++, to += 3) {
+			to[0] = rest(px[x], left, above[x], corner, 16);
+			to[1] = rest(px[x], left, above[x], corner, 8);
+			to[2] = rest(px[x], left, above[x], corner, 0);
+			left = px[x];
+			corner = above[x];
+		}
 	}
 	begin_filter(j, r, TIGHT_GRADIENT, FILTER_GRADIENT);
 	basic_data(j, TIGHT_GRADIENT, j->enc->raw.p, n);
@@ -387,7 +331,7 @@ bool tight_smooth(const struct tight_job *j, struct rect r)
 
 		for (uint32_t x = 1; x < r.w; x++) {
 			plain[px[x] >> 8 & 255]++;
-			left[rest(px[x], px[x - 1], above[x], above[x - 1], 255, 8)]++;
+			left[rest(px[x], px[x - 1], above[x], above[x - 1], 8)]++;
 		}
 	}
 	/* How likely two values are the same. Plain pixels repeat in longer runs, too, which this does not see: hence a margin. */
@@ -404,7 +348,7 @@ static void full(struct tight_job *j, struct rect r)
 	unsigned bytes = rfb_tpixel(f);
 	uint8_t *to;
 
-	if (j->p->gradient && f->bpp > 8 && tight_smooth(j, r)) {
+	if (j->p->gradient && bytes == 3 && tight_smooth(j, r)) {
 		gradient(j, r);
 		return;
 	}
@@ -417,16 +361,39 @@ static void full(struct tight_job *j, struct rect r)
 	basic_data(j, TIGHT_FULL, to, (size_t)r.w * r.h * bytes);
 }
 
-void tight_full(struct tight_job *j, struct rect r)
+void tight_photo(struct tight_job *j, struct rect r)
 {
 	uint32_t rows = FULL_PIXELS / r.w, h;
 
 	for (uint32_t y = 0; y < r.h && !j->out->failed; y += h) {
 		struct rect part = {r.x, r.y + y, r.w, h = (uint32_t)min_u64(rows, r.h - y)};
 
+		if (few(j, part))
+			continue;
 		if (j->p->png)
 			tight_png_full(j, part);
 		else
 			full(j, part);
+	}
+}
+
+void tight_many(struct tight_job *j, struct rect r)
+{
+	if (j->out->failed)
+		return;
+	if (j->p->format.bpp == 8 || (uint64_t)r.w * r.h <= SPLIT_PIXELS) {
+		tight_photo(j, r);
+	} else if (few(j, r)) {
+		return;
+	} else if (r.w > r.h) {
+		uint32_t w = (r.w / 2 + 7) / 8 * 8;
+
+		tight_many(j, (struct rect){r.x, r.y, w, r.h});
+		tight_many(j, (struct rect){r.x + w, r.y, r.w - w, r.h});
+	} else {
+		uint32_t h = r.h / 2;
+
+		tight_many(j, (struct rect){r.x, r.y, r.w, h});
+		tight_many(j, (struct rect){r.x, r.y + h, r.w, r.h - h});
 	}
 }

@@ -10,7 +10,7 @@ static const struct {
 	uint8_t quality, sampling;
 } levels[] = {
 	{20, TJSAMP_420}, {32, TJSAMP_420}, {43, TJSAMP_420}, {54, TJSAMP_420}, {65, TJSAMP_420},
-	{74, TJSAMP_420}, {80, TJSAMP_420}, {86, TJSAMP_422}, {91, TJSAMP_444}, {97, TJSAMP_444},
+	{75, TJSAMP_420}, {84, TJSAMP_420}, {87, TJSAMP_422}, {91, TJSAMP_444}, {97, TJSAMP_444},
 };
 
 bool tight_jpeg(struct tight_job *j, struct rect r)

@@ -15,7 +15,7 @@
  * times as far. So a line of text with words in three colours is three rectangles.
  *
  * Photo-like is decided by neighbours, since it is what those who look can tell: in drawn pictures (text, windows, flat or in one
- * direction changing areas) many neighbours are equal, and where they are not the step is often large; in photographs noise makes
+ * direction changing areas) colours are few, or many neighbours are equal, and where they are not the step is often large; in photographs noise makes
  * nearly all of them differ by a little. When in doubt it is not a photo: that costs bytes, not legibility.
  */
 #include <emmintrin.h>
@@ -28,6 +28,7 @@ enum { PHOTO_MIN = 1024 };             /* pixels: fewer do not pay for JPEG's ta
 enum { PHOTO_MAX = 512 * 1024 };       /* pixels: the length must fit, and the other side can begin earlier */
 enum { MANY_MAX = 64 * 1024 };
 enum { TWO_MAX = 1024 * 1024 };
+enum { PHOTO_COLOURS = 8 };            /* a cell with no more of them is drawn */
 enum { STRONG = 64 };                  /* a step between neighbours that is an edge */
 enum { SOLID_LARGE = 8192 };           /* pixels: worth a rectangle of their own */
 
@@ -135,6 +136,27 @@ static inline struct row row_next(struct row v)
 	return (struct row){_mm_or_si128(_mm_srli_si128(v.lo, 4), _mm_slli_si128(v.hi, 12)), _mm_srli_si128(v.hi, 4)};
 }
 
+/* More than n different colours (n at most PHOTO_COLOURS)? Those of a photo show soon. */
+static bool more_colours(const struct surface *s, struct rect r, unsigned n)
+{
+	uint32_t seen[PHOTO_COLOURS];
+	unsigned k, nseen = 0;
+
+	for (uint32_t y = 0; y < r.h; y++)
+		for (uint32_t x = 0; x < r.w; x++) {
+			uint32_t v = *surface_row(s, r.x + x, r.y + y) & 0xffffff;
+
+			for (k = 0; k < nseen && seen[k] != v; k++)
+				;
+			if (k < nseen)
+				continue;
+			if (nseen == n)
+				return true;
+			seen[nseen++] = v;
+		}
+	return false;
+}
+
 static void cell_many(struct cell *c, const struct surface *s, struct rect r)
 {
 	unsigned all = (1u << r.w) - 1, inner = all >> 1, equal = 0, strong = 0, pairs = 0;
@@ -157,7 +179,8 @@ static void cell_many(struct cell *c, const struct surface *s, struct rect r)
 	c->edges = strong;
 	c->kind = CELL_MANY;
 	if (equal * 5 < pairs ? equal * 20 < pairs || strong * 32 < pairs : equal * 5 < pairs * 2 && !strong)
-		c->kind = CELL_PHOTO;
+		if (more_colours(s, r, least(PHOTO_COLOURS, r.w * r.h / 4)))
+			c->kind = CELL_PHOTO;
 }
 
 static void cell_look(struct cell *c, const struct surface *s, struct rect r)
@@ -241,7 +264,7 @@ static void photo_send(struct plan *p, unsigned x0, unsigned x1, unsigned y0, un
 		return;
 	if (p->j->p->quality >= 0 && p->j->p->format.bpp > 8 && tight_jpeg(p->j, r))
 		return;
-	tight_full(p->j, r);
+	tight_photo(p->j, r);
 }
 
 /* Greedy: each rectangle begins at the first cell left, and goes right then down or down then right, whichever is larger. */
