@@ -23,6 +23,7 @@ bool deflater_copy(struct deflater *d, const struct deflater *from); /* d is zer
  * out's own failure does not count, deflate_end() looks at it.
  */
 bool deflate_begin(struct deflater *d, int level, struct buf *out, size_t *mark);
+bool deflate_level(struct deflater *d, int level, struct buf *out); /* from here on */
 bool deflate_put(struct deflater *d, const void *p, size_t n, struct buf *out);
 bool deflate_end(struct deflater *d, struct buf *out, size_t mark);
 

@@ -41,27 +41,36 @@ static void written(struct deflater *d, struct buf *out)
 	out->len += ROOM - d->z.avail_out;
 }
 
-bool deflate_begin(struct deflater *d, int level, struct buf *out, size_t *mark)
+bool deflate_level(struct deflater *d, int level, struct buf *out)
 {
-	int rc = Z_OK;
+	int rc;
 
-	*mark = out->len;
-	buf_be32(out, 0);
-	if (!d->open) {
-		d->z = (z_stream){0};
-		if (deflateInit2(&d->z, level, Z_DEFLATED, WINDOW_BITS, MEM_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
-			return false;
-		d->open = true;
-	} else if (level != d->level) {
-		/* After a flush there is hardly anything to be written before the change. */
+	if (level == d->level)
+		return true;
+	d->level = level;
+	d->z.next_in = NULL;
+	d->z.avail_in = 0;
+	do { /* what was put so far is compressed as it was meant to be; Z_BUF_ERROR: there is more of it */
 		if (!room(d, out))
 			return false;
-		d->z.avail_in = 0;
 		rc = deflateParams(&d->z, level, Z_DEFAULT_STRATEGY);
 		written(d, out);
-	}
-	d->level = level;
+	} while (rc == Z_BUF_ERROR && !d->z.avail_out);
 	return rc == Z_OK;
+}
+
+bool deflate_begin(struct deflater *d, int level, struct buf *out, size_t *mark)
+{
+	*mark = out->len;
+	buf_be32(out, 0);
+	if (d->open)
+		return deflate_level(d, level, out);
+	d->z = (z_stream){0};
+	if (deflateInit2(&d->z, level, Z_DEFLATED, WINDOW_BITS, MEM_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
+		return false;
+	d->open = true;
+	d->level = level;
+	return true;
 }
 
 static bool run(struct deflater *d, int flush, struct buf *out)

@@ -142,7 +142,7 @@ static int hextile_encode(struct rfb_encoder *enc, const struct rfb_params *p, c
 
 const struct rfb_encoder_ops rfb_hextile = {
 	.id = RFB_HEXTILE,
-	.name = "hextile",
+	.name = "Hextile",
 	.open = hextile_open,
 	.copy = hextile_copy,
 	.close = hextile_close,

@@ -45,7 +45,7 @@ static int raw_encode(struct rfb_encoder *enc, const struct rfb_params *p, const
 
 const struct rfb_encoder_ops rfb_raw = {
 	.id = RFB_RAW,
-	.name = "raw",
+	.name = "Raw",
 	.open = raw_open,
 	.copy = raw_copy,
 	.close = raw_close,

@@ -145,7 +145,7 @@ static int rre_encode(struct rfb_encoder *enc, const struct rfb_params *p, const
 
 const struct rfb_encoder_ops rfb_rre = {
 	.id = RFB_RRE,
-	.name = "rre",
+	.name = "RRE",
 	.open = rre_open,
 	.copy = rre_copy,
 	.close = rre_close,
