@@ -14,6 +14,30 @@
 
 static const uint64_t ANSWER_NS = UINT64_C(6000000000);
 
+/* Bytes, and the descriptors that came with them; what there is no room for is closed. */
+static ssize_t receive(struct client *c)
+{
+	char control[CMSG_SPACE(sizeof c->fds)] __attribute__((aligned(8)));
+	struct iovec iov = {.iov_base = c->buf + c->len, .iov_len = QMP_BACKLOG_MAX - c->len};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	ssize_t n = recvmsg(c->fd, &m, MSG_CMSG_CLOEXEC);
+
+	for (struct cmsghdr *h = n < 0 ? NULL : CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h)) {
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < (h->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
+			if (c->nfds < CLIENT_FDS)
+				c->fds[c->nfds++] = fd;
+			else
+				close(fd);
+		}
+	}
+	return n;
+}
+
 /* Waits for bytes and appends them. 1, 0 at the end, -ETIMEDOUT or -errno. */
 static int more(struct client *c, uint64_t deadline)
 {
@@ -30,7 +54,7 @@ static int more(struct client *c, uint64_t deadline)
 	} while (rc < 0 && errno == EINTR);
 	if (rc <= 0)
 		return rc ? -errno : -ETIMEDOUT;
-	n = recv(c->fd, c->buf + c->len, QMP_BACKLOG_MAX - c->len, 0);
+	n = receive(c);
 	if (n < 0)
 		return errno == EINTR ? 1 : errno == ECONNRESET ? 0 : -errno;
 	c->len += (size_t)n;
@@ -99,6 +123,8 @@ void client_close(struct client *c)
 	if (c->fd >= 0)
 		close(c->fd);
 	free(c->buf);
+	for (unsigned i = 0; i < c->nfds; i++)
+		close(c->fds[i]);
 	*c = (struct client){.fd = -1};
 }
 
@@ -134,6 +160,17 @@ int client_command(struct client *c, const char *name, json_t **result, struct e
 
 	snprintf(text, sizeof text, "{\"execute\": \"%s\"}\r\n", name);
 	return ask(c, text, result, e);
+}
+
+int client_run(struct client *c, const char *name, json_t *args, json_t **result, struct err *e)
+{
+	json_t *m = args ? json_pack("{s:s,s:o}", "execute", name, "arguments", args) : json_pack("{s:s}", "execute", name);
+	char *text = m ? json_dumps(m, JSON_COMPACT) : NULL;
+	int rc = text ? ask(c, text, result, e) : err_set(e, ENOMEM, "there is no memory");
+
+	free(text);
+	json_decref(m);
+	return rc;
 }
 
 int client_look(struct client *c, json_t **result, struct err *e)

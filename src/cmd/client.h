@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The other end of the control socket, for list, status, stats and stop. Waits, with a limit. */
+/* The other end of the control socket, for all commands that talk to a machine. Waits, with a limit. */
 #ifndef CMD_CLIENT_H
 #define CMD_CLIENT_H
 
@@ -9,11 +9,14 @@
 
 #include "base/err.h"
 
+enum { CLIENT_FDS = 8 };
 struct client {
 	int fd;
 	pid_t pid; /* of the supervisor, as the kernel says; 0 when unknown */
 	char *buf;
 	size_t len;
+	int fds[CLIENT_FDS]; /* that came with answers; closed by client_close() */
+	unsigned nfds;
 };
 
 /* Connects to the VM of that name and negotiates. -ENOENT: there is none. */
@@ -22,6 +25,8 @@ void client_close(struct client *c); /* harmless on a zeroed one with fd -1, and
 
 /* Runs one command and sets result (a new reference; result may be NULL). Events are skipped. */
 int client_command(struct client *c, const char *name, json_t **result, struct err *e);
+/* The same with arguments, which are taken; NULL: none. */
+int client_run(struct client *c, const char *name, json_t *args, json_t **result, struct err *e);
 /* query-husk without the counters of other processes, which would have to be asked first */
 int client_look(struct client *c, json_t **result, struct err *e);
 /* Reads and drops what comes until the VM has ended (0) or the deadline (CLOCK_MONOTONIC) passed. */

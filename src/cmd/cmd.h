@@ -13,7 +13,8 @@ struct cmd {
 	const char *more;       /* paragraphs and examples behind the options; may be NULL */
 };
 
-extern const struct cmd cmd_run, cmd_status, cmd_stats, cmd_list, cmd_stop, cmd_doctor;
+extern const struct cmd cmd_run, cmd_status, cmd_stats, cmd_list, cmd_stop, cmd_doctor, cmd_view, cmd_screenshot, cmd_record, cmd_type,
+	cmd_key;
 
 /* Exit codes of all subcommands but "run", which also has those of vm/control.h */
 enum { CMD_OK = 0, CMD_FAILED = 1, CMD_USAGE = 2 };

@@ -9,7 +9,8 @@
 #include "cmd/parse.h"
 
 static const struct cmd *const commands[] = {
-	&cmd_run, &cmd_list, &cmd_status, &cmd_stats, &cmd_stop, &cmd_doctor};
+	&cmd_run, &cmd_list, &cmd_status, &cmd_stats, &cmd_stop, &cmd_view, &cmd_screenshot, &cmd_record, &cmd_type, &cmd_key,
+	&cmd_doctor};
 
 int cmd_set_help(void *cfg, const char *value, struct err *e)
 {
@@ -35,8 +36,8 @@ static void help(void)
 	       "with or without KVM.\n\n"
 	       "Usage: husk COMMAND [options]\n\n");
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
-	printf("  %-8s %s\n", "help", "show this text, or more about one command");
+		printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
+	printf("  %-10s %s\n", "help", "show this text, or more about one command");
 	printf("\nExamples:\n"
 	       "  husk run                     boot the built-in guest; Ctrl-] q gets you out\n"
 	       "  husk run --kernel vmlinuz --initrd initrd.img --name web\n"
@@ -44,6 +45,7 @@ static void help(void)
 	       "  husk status web              what one of them is doing, and how it is confined\n"
 	       "  husk stats web               what its CPU engine does all the time\n"
 	       "  husk stop web                press its power button\n"
+	       "  husk view web                its screen, if it was started with --display vnc\n"
 	       "  husk doctor                  what this host offers, and what to do about the rest\n"
 	       "\n'husk help COMMAND' teaches one command; husk(1) is the manual page.\n");
 }

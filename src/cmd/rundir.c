@@ -168,7 +168,7 @@ int rundir_listen(const struct rundir *r, const char *file, struct err *e)
 {
 	struct sockaddr_un a;
 	int s = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), rc = 0;
-	mode_t old = umask(077);
+	mode_t old = umask(0177);
 
 	socket_address(&a, r->fd, file);
 	if (s < 0 || bind(s, (struct sockaddr *)&a, sizeof a) || listen(s, 16))

@@ -15,6 +15,7 @@
  *   garbage       a datagram that is none         sleep:MS    do nothing
  *   stats:KIND    how questions for the counters are answered from now on, see stats()
  *   log:TEXT      a line on standard error        args   write the words about devices, ports, the screen
+ *   draw:WxH      the screen shows that: x in red, y in green, blue 0x80     fill-screen:C   all of it in one colour
  *   device:N,S    VMM_DEVICE: device N is in state S
  *   port:TEXT     write TEXT and a line feed to the first console port; what comes from there is echoed with "<port>"
  * What comes from viewers is written as "<input TYPE CODE A B>". Without a last word it waits for messages for ever.
@@ -36,9 +37,10 @@
 
 #include "base/fdpass.h"
 #include "display/input.h"
+#include "display/scanout.h"
 #include "vm/control.h"
 
-static int control = -1, serial = -1, port = -1;
+static int control = -1, serial = -1, port = -1, screen = -1, event = -1;
 static char devices[4096];
 static bool pressed, answered, deaf;
 static const char *stats_kind = "";
@@ -194,8 +196,26 @@ static bool serve(int ms)
 	return false;
 }
 
+/* What husk-vmm does with the framebuffer of early boot */
+static void draw(unsigned w, unsigned h, bool plain, uint32_t colour)
+{
+	static struct scanout *s;
+	struct surface f;
+	struct err e;
+
+	assert(s || !scanout_open(&s, screen, event, &e));
+	assert(scanout_mode(s, w, h, &f));
+	for (unsigned y = 0; y < h; y++)
+		for (unsigned x = 0; x < w; x++)
+			*surface_row(&f, x, y) = plain ? colour : (x & 0xff) << 16 | (y & 0xff) << 8 | 0x80;
+	scanout_damage(s, (struct rect){0, 0, w, h});
+	scanout_commit(s);
+}
+
 static void play(char *word)
 {
+	static unsigned w, h;
+
 	char *value = strchr(word, ':');
 
 	if (value)
@@ -206,6 +226,11 @@ static void play(char *word)
 	if (!strcmp(word, "say")) {
 		put(value, strlen(value));
 		put("\n", 1);
+	} else if (!strcmp(word, "draw")) {
+		assert(sscanf(value, "%ux%u", &w, &h) == 2);
+		draw(w, h, false, 0);
+	} else if (!strcmp(word, "fill-screen")) {
+		draw(w, h, true, (uint32_t)strtoul(value, NULL, 16));
 	} else if (!strcmp(word, "log")) {
 		fprintf(stderr, "husk-vmm: info: %s\n", value);
 	} else if (!strcmp(word, "args")) {
@@ -301,6 +326,8 @@ int main(int argc, char **argv)
 			if (argv[i][2] == 'c' && port < 0)
 				port = atoi(strstr(argv[i + 1], ",fd=") + 4);
 			snprintf(devices + n, sizeof devices - n, "%s %s\n", argv[i], argv[i + 1]);
+			if (argv[i][2] == 's')
+				assert(sscanf(argv[i + 1], "%*ux%*u,fd=%d,event=%d", &screen, &event) == 2);
 			allowed += argv[i][2] == 's' ? 2 : 1;
 			i++;
 		}

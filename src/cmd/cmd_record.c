@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * husk record: what a machine's screen shows, as a file that RFB players show again (FBS 001.000 of rfbproxy; TightVNC's player
+ * has it, and noVNC's and ours take what is in it).
+ *
+ * The file is "FBS 001.000\n", then blocks: a length (32 bits, big-endian as all numbers), so many bytes, zeros up to a multiple of
+ * four, and the milliseconds since the beginning. The bytes of all blocks together are what a server of RFB 3.3 sends: version,
+ * security type None, ServerInit, then FramebufferUpdate messages (RFC 6143, 7.6.1) with rectangles in the encodings Zlib (6) or Raw
+ * (0), and DesktopSize (-223) when the size changes.
+ *
+ * Some times a second the screen is looked at. What was damaged is compared with the picture that a player has by now, and
+ * what differs is written. Two pictures and a block of the file are all the memory there is.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pixman.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "cmd/cmd.h"
+#include "cmd/parse.h"
+#include "cmd/screen_client.h"
+#include "display/refine.h"
+
+enum { BLOCK = 64 << 10, BAND = 512 << 10 /* bytes of pixels in one rectangle */, ZLIB_LEVEL = 3 };
+enum { ENC_RAW = 0, ENC_ZLIB = 6, ENC_DESKTOP_SIZE = -223 };
+static const uint64_t SECOND = UINT64_C(1000000000);
+
+struct record_config {
+	struct cmd_common common;
+	const char *name, *file;
+	unsigned fps;
+	uint64_t time_ns; /* 0: no limit */
+	bool raw;
+};
+
+struct recorder {
+	const struct record_config *c;
+	struct screen_client screen;
+	struct display_sink sink;
+	struct watch signal_w, end_w;
+	struct timer timer;
+	pixman_region32_t damage;
+	bool resized;
+	struct surface now, shown; /* shown: what a player has */
+	z_stream z;
+	int fd;
+	struct buf out;            /* of a block */
+	uint64_t start_ns, bytes, updates, said_ns;
+	struct err *e;             /* code set: it is over */
+};
+
+/* --- options ----------------------------------------------------------------------------------- */
+
+static int set_fps(void *cfg, const char *v, struct err *e)
+{
+	return parse_number(v, 1, 60, &((struct record_config *)cfg)->fps, e);
+}
+
+static int set_time(void *cfg, const char *v, struct err *e)
+{
+	struct record_config *c = cfg;
+	int rc = parse_duration(v, &c->time_ns, e);
+
+	return rc || c->time_ns ? rc : err_set(e, EINVAL, "'%.40s' is no time at all", v);
+}
+
+static int set_raw(void *cfg, const char *v, struct err *e)
+{
+	(void)v, (void)e;
+	((struct record_config *)cfg)->raw = true;
+	return 0;
+}
+
+static int set_word(void *cfg, const char *word, struct err *e)
+{
+	struct record_config *c = cfg;
+
+	if (!c->name) {
+		c->name = word;
+		return parse_name(word, e);
+	}
+	if (c->file)
+		return err_set(e, EINVAL, "'%.60s': one file at a time", word);
+	c->file = word;
+	return *word ? 0 : err_set(e, EINVAL, "the name of the file is empty");
+}
+
+static const struct opt opts[] = {
+	{"fps", 0, "N", set_fps, "looks per second, 1 to 60; default 20"},
+	{"seconds", 's', "TIME", set_time, "end after so long; default: Ctrl-C, or the machine's end"},
+	{"raw", 0, NULL, set_raw, "not compressed: large, but every tool can read it"},
+	CMD_OPT_HELP,
+	{.name = NULL},
+};
+
+/* --- the file ---------------------------------------------------------------------------------- */
+
+static int put(struct recorder *r, const void *p, size_t n)
+{
+	const uint8_t *from = p;
+
+	r->bytes += n;
+	while (n) {
+		ssize_t k = write(r->fd, from, n);
+
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0)
+			return err_set(r->e, errno ? errno : EIO, "cannot write to %.300s: %s", r->c->file, strerror(errno));
+		from += k;
+		n -= (size_t)k;
+	}
+	return 0;
+}
+
+/* What was gathered becomes a block. */
+static int block(struct recorder *r)
+{
+	const uint32_t ms = (uint32_t)((now_ns() - r->start_ns) / 1000000);
+	const uint32_t len = (uint32_t)r->out.len;
+	uint8_t length[4] = {(uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len};
+	int rc;
+
+	if (!len)
+		return 0;
+	while (r->out.len % 4)
+		buf_u8(&r->out, 0);
+	buf_be32(&r->out, ms);
+	if (r->out.failed)
+		return err_set(r->e, ENOMEM, "there is no memory");
+	rc = put(r, length, sizeof length);
+	rc = rc ? rc : put(r, r->out.p, r->out.len);
+	buf_clear(&r->out);
+	return rc;
+}
+
+static void rect_head(struct buf *b, struct rect r, int32_t encoding)
+{
+	buf_be16(b, (uint16_t)r.x);
+	buf_be16(b, (uint16_t)r.y);
+	buf_be16(b, (uint16_t)r.w);
+	buf_be16(b, (uint16_t)r.h);
+	buf_be32(b, (uint32_t)encoding);
+}
+
+/* One stream of zlib for the whole file, flushed after each rectangle. */
+static int deflate_rect(struct recorder *r, struct rect q)
+{
+	size_t at = r->out.len, bound = deflateBound(&r->z, (uLong)q.w * 4 * q.h) + 64, n;
+
+	buf_be32(&r->out, 0);
+	r->z.next_out = buf_room(&r->out, bound);
+	if (!r->z.next_out)
+		return err_set(r->e, ENOMEM, "there is no memory");
+	r->z.avail_out = (uInt)bound;
+	for (uint32_t y = 0; y < q.h; y++) {
+		r->z.next_in = (Bytef *)surface_row(&r->shown, q.x, q.y + y);
+		r->z.avail_in = q.w * 4;
+		if (deflate(&r->z, y + 1 == q.h ? Z_SYNC_FLUSH : Z_NO_FLUSH) != Z_OK || r->z.avail_in)
+			return err_set(r->e, EIO, "zlib failed");
+	}
+	n = bound - r->z.avail_out;
+	r->out.len += n;
+	for (int i = 0; i < 4; i++)
+		r->out.p[at + (size_t)i] = (uint8_t)(n >> (24 - 8 * i));
+	return 0;
+}
+
+static int rectangle(struct recorder *r, struct rect q)
+{
+	rect_head(&r->out, q, r->c->raw ? ENC_RAW : ENC_ZLIB);
+	if (!r->c->raw) {
+		int rc = deflate_rect(r, q);
+
+		if (rc)
+			return rc;
+	} else {
+		for (uint32_t y = 0; y < q.h; y++)
+			buf_put(&r->out, surface_row(&r->shown, q.x, q.y + y), (size_t)q.w * 4);
+	}
+	return r->out.len >= BLOCK ? block(r) : 0;
+}
+
+/* Large ones in bands, so that what is gathered for a block stays small. */
+static uint32_t band_height(struct rect q)
+{
+	return (uint32_t)max_u64(1, BAND / (q.w * 4));
+}
+
+static int start(struct recorder *r)
+{
+	static const uint8_t format[16] = {32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0};
+	const struct display_picture *p = display_picture(r->screen.display);
+	char name[NAME_LEN_MAX + 16];
+	int n = snprintf(name, sizeof name, "%s (husk)", r->c->name);
+
+	if (put(r, "FBS 001.000\n", 12))
+		return -r->e->code;
+	buf_put(&r->out, "RFB 003.003\n", 12);
+	buf_be32(&r->out, 1);
+	buf_be16(&r->out, (uint16_t)p->w);
+	buf_be16(&r->out, (uint16_t)p->h);
+	buf_put(&r->out, format, sizeof format);
+	buf_be32(&r->out, (uint32_t)n);
+	buf_put(&r->out, name, (size_t)n);
+	return block(r);
+}
+
+/* --- updates ----------------------------------------------------------------------------------- */
+
+/* The picture has another size: new surfaces. Black is what a player has then. */
+static int adopt(struct recorder *r)
+{
+	const struct display_picture *p = display_picture(r->screen.display);
+
+	free(r->now.px);
+	free(r->shown.px);
+	r->shown.px = NULL;
+	if (screen_surface(&r->now, p->w, p->h, r->e) || screen_surface(&r->shown, p->w, p->h, r->e))
+		return -r->e->code;
+	pixman_region32_fini(&r->damage);
+	pixman_region32_init_rect(&r->damage, 0, 0, p->w, p->h);
+	return 0;
+}
+
+static struct rect rect_of(const pixman_box32_t *b)
+{
+	return (struct rect){(uint32_t)b->x1, (uint32_t)b->y1, (uint32_t)(b->x2 - b->x1), (uint32_t)(b->y2 - b->y1)};
+}
+
+/* What of the damage differs from what is shown, taken over; all of it if the picture is new. */
+static void compare(struct recorder *r, bool all, pixman_region32_t *changed)
+{
+	const pixman_box32_t *b;
+	int n;
+
+	b = pixman_region32_rectangles(&r->damage, &n);
+	for (int i = 0; i < n; i++)
+		display_read(r->screen.display, &r->now, rect_of(&b[i]));
+	if (all)
+		pixman_region32_copy(changed, &r->damage);
+	else
+		refine_find(&r->now, &r->shown, &r->damage, changed);
+	pixman_region32_clear(&r->damage);
+	b = pixman_region32_rectangles(changed, &n);
+	for (int i = 0; i < n; i++)
+		refine_copy(&r->shown, &r->now, rect_of(&b[i]));
+}
+
+static int update(struct recorder *r)
+{
+	const bool resized = r->resized, first = !r->updates;
+	pixman_region32_t changed;
+	const pixman_box32_t *b;
+	unsigned count = 0;
+	int n, rc = 0;
+
+	if (resized && adopt(r))
+		return -r->e->code;
+	r->resized = false;
+	pixman_region32_init(&changed);
+	compare(r, resized, &changed);
+	b = pixman_region32_rectangles(&changed, &n);
+	for (int i = 0; i < n; i++)
+		count += (rect_of(&b[i]).h + band_height(rect_of(&b[i])) - 1) / band_height(rect_of(&b[i]));
+	if (count) {
+		buf_be16(&r->out, 0); /* FramebufferUpdate, padding */
+		buf_be16(&r->out, (uint16_t)(count + (resized && !first)));
+		if (resized && !first)
+			rect_head(&r->out, (struct rect){0, 0, r->shown.w, r->shown.h}, ENC_DESKTOP_SIZE);
+		r->updates++;
+	}
+	for (int i = 0; i < n; i++) {
+		struct rect q = rect_of(&b[i]);
+		const uint32_t end = q.y + q.h, step = band_height(q);
+
+		for (; q.y < end && !rc; q.y += step) {
+			q.h = (uint32_t)min_u64(step, end - q.y);
+			rc = rectangle(r, q);
+		}
+	}
+	pixman_region32_fini(&changed);
+	return rc ? rc : block(r);
+}
+
+static void on_resized(struct display_sink *k)
+{
+	CONTAINER_OF(k, struct recorder, sink)->resized = true;
+}
+
+static void on_damaged(struct display_sink *k, const struct rect *rects, unsigned n)
+{
+	struct recorder *r = CONTAINER_OF(k, struct recorder, sink);
+
+	for (unsigned i = 0; i < n; i++)
+		pixman_region32_union_rect(&r->damage, &r->damage, (int)rects[i].x, (int)rects[i].y, rects[i].w, rects[i].h);
+}
+
+static void on_cursor(struct display_sink *k)
+{
+	(void)k;
+}
+
+/* --- the loop ---------------------------------------------------------------------------------- */
+
+static void progress(struct recorder *r, uint64_t now, bool last)
+{
+	char size[32], time[32];
+
+	if (!isatty(2) || (!last && now - r->said_ns < SECOND / 4))
+		return;
+	r->said_ns = now;
+	fprintf(stderr, "\r%s: %s, %" PRIu64 " updates, %s%s\033[K%s", r->c->file, format_duration(now - r->start_ns, time),
+		r->updates, format_size(r->bytes, size), last ? "" : "; Ctrl-C ends", last ? "\n" : "");
+}
+
+static void tick(struct timer *t)
+{
+	struct recorder *r = CONTAINER_OF(t, struct recorder, timer);
+	const uint64_t now = now_ns();
+
+	if (update(r) || (r->c->time_ns && now - r->start_ns >= r->c->time_ns)) {
+		loop_stop(r->screen.loop);
+		return;
+	}
+	progress(r, now, false);
+	/* what the display finds now is written the next time */
+	screen_client_look(&r->screen);
+	timer_set(r->screen.loop, t, now + SECOND / r->c->fps);
+}
+
+static void signal_ready(struct watch *w, uint32_t events)
+{
+	(void)events;
+	loop_stop(CONTAINER_OF(w, struct recorder, signal_w)->screen.loop);
+}
+
+/* Events of the machine, or its end */
+static void end_ready(struct watch *w, uint32_t events)
+{
+	struct recorder *r = CONTAINER_OF(w, struct recorder, end_w);
+	char buf[4096];
+	ssize_t n = read(w->fd, buf, sizeof buf);
+
+	(void)events;
+	if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
+		loop_stop(r->screen.loop);
+}
+
+static int watch(struct recorder *r)
+{
+	sigset_t set;
+	int rc;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	r->signal_w = (struct watch){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = signal_ready};
+	r->end_w = (struct watch){.fd = r->screen.client.fd, .ready = end_ready};
+	rc = loop_add(r->screen.loop, &r->signal_w, EPOLLIN);
+	rc = rc ? rc : loop_add(r->screen.loop, &r->end_w, EPOLLIN);
+	return rc ? err_set(r->e, -rc, "cannot watch the machine: %s", strerror(-rc)) : 0;
+}
+
+static int record(struct recorder *r)
+{
+	int rc;
+
+	r->start_ns = now_ns();
+	rc = start(r);
+	if (rc)
+		return rc;
+	r->resized = true;
+	r->sink = (struct display_sink){.resized = on_resized, .damaged = on_damaged, .cursor = on_cursor};
+	display_attach(r->screen.display, &r->sink);
+	rc = watch(r);
+	if (rc)
+		return rc;
+	r->timer.fire = tick;
+	timer_set(r->screen.loop, &r->timer, r->start_ns + 1);
+	rc = loop_run(r->screen.loop);
+	if (rc)
+		return err_set(r->e, -rc, "the event loop failed: %s", strerror(-rc));
+	progress(r, now_ns(), true);
+	return -r->e->code;
+}
+
+static int open_file(struct recorder *r)
+{
+	const bool out = !strcmp(r->c->file, "-");
+
+	r->fd = out ? 1 : open(r->c->file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
+	return r->fd < 0 ? err_set(r->e, errno, "cannot write to %.300s: %s", r->c->file, strerror(errno)) : 0;
+}
+
+static int record_to_file(const struct record_config *c, struct err *e)
+{
+	struct recorder r = {.c = c, .fd = -1, .e = e, .signal_w = {.fd = -1}};
+	int rc = screen_client_open(&r.screen, c->name, e);
+
+	pixman_region32_init(&r.damage);
+	if (!rc && deflateInit(&r.z, ZLIB_LEVEL) != Z_OK)
+		rc = err_set(e, ENOMEM, "there is no memory");
+	rc = rc ? rc : open_file(&r);
+	rc = rc ? rc : record(&r);
+	if (r.fd > 1 && close(r.fd) && !rc)
+		rc = err_set(e, errno, "cannot write to %.300s: %s", c->file, strerror(errno));
+	deflateEnd(&r.z);
+	pixman_region32_fini(&r.damage);
+	free(r.now.px);
+	free(r.shown.px);
+	buf_fini(&r.out);
+	if (r.signal_w.fd >= 0)
+		close(r.signal_w.fd);
+	screen_client_close(&r.screen);
+	return rc;
+}
+
+static int run(int argc, char **argv)
+{
+	struct record_config c = {.fps = 20};
+	struct err e = {.code = 0};
+
+	if (opts_parse(opts, &c, argc, argv, set_word, &e)) {
+		log_err("record: %s", e.text);
+		return CMD_USAGE;
+	}
+	if (c.common.help) {
+		cmd_help_print(&cmd_record);
+		return CMD_OK;
+	}
+	if (!c.file) {
+		log_err("record: %s", c.name ? "into which file? 'husk record NAME FILE.fbs'"
+					     : "which machine? 'husk record NAME FILE.fbs'; 'husk list' shows the names");
+		return CMD_USAGE;
+	}
+	if (!strcmp(c.file, "-") && isatty(1)) {
+		log_err("record: a terminal cannot show this: name a file, or lead the output to one");
+		return CMD_USAGE;
+	}
+	if (record_to_file(&c, &e)) {
+		log_err("%s", e.text);
+		return CMD_FAILED;
+	}
+	return CMD_OK;
+}
+
+const struct cmd cmd_record = {
+	"record", "NAME FILE.fbs|- [options]", "record what a machine's screen shows", run, opts,
+	"The file is a session of RFB with times (FBS 001.000), which TightVNC's player and rfbproxy play.\n"
+	"Only what changes is written. The machine must have been started with --display vnc; no viewer\n"
+	"needs to be connected.\n"
+	"\n"
+	"Examples:\n"
+	"  husk record web boot.fbs              until Ctrl-C, or the machine's end\n"
+	"  husk record web - --seconds 1m | gzip > boot.fbs.gz\n",
+};
