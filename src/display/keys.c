@@ -105,31 +105,42 @@ static uint16_t find(const char *word)
 	return found;
 }
 
-/* Levenshtein's distance, of words that are short */
+static bool same(char a, char b)
+{
+	return lower((unsigned char)a) == lower((unsigned char)b);
+}
+
+static unsigned least(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+/* How many letters are wrong, missing, too many, or swapped with the next, in short words */
 static unsigned distance(const char *a, const char *b)
 {
-	unsigned row[WORD_MAX + 1], n = (unsigned)strlen(b);
+	unsigned rows[3][WORD_MAX + 1], *row[3] = {rows[0], rows[1], rows[2]}, n = (unsigned)strlen(b);
 
 	if (n > WORD_MAX)
 		return UINT32_MAX;
 	for (unsigned j = 0; j <= n; j++)
-		row[j] = j;
-	for (unsigned i = 0; a[i]; i++) {
-		unsigned diagonal = row[0];
+		row[1][j] = row[2][j] = j;
+	for (unsigned i = 0; a[i]; i++) { /* row[2] is that of i, row[1] the one before */
+		unsigned *free = row[0];
 
-		row[0] = i + 1;
+		row[0] = row[1];
+		row[1] = row[2];
+		row[2] = free;
+		row[2][0] = i + 1;
 		for (unsigned j = 1; j <= n; j++) {
-			unsigned best = diagonal + (lower((unsigned char)a[i]) != lower((unsigned char)b[j - 1]));
+			unsigned d = row[1][j - 1] + !same(a[i], b[j - 1]);
 
-			diagonal = row[j];
-			if (best > row[j] + 1)
-				best = row[j] + 1;
-			if (best > row[j - 1] + 1)
-				best = row[j - 1] + 1;
-			row[j] = best;
+			d = least(d, least(row[1][j], row[2][j - 1]) + 1);
+			if (i && j > 1 && same(a[i], b[j - 2]) && same(a[i - 1], b[j - 1]))
+				d = least(d, row[0][j - 2] + 1);
+			row[2][j] = d;
 		}
 	}
-	return row[n];
+	return row[2][n];
 }
 
 static int unknown(const char *word, struct err *e)

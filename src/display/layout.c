@@ -91,10 +91,20 @@ static xkb_mod_mask_t mod_mask(struct xkb_keymap *map, const char *name)
 	return i < 32 ? 1u << i : 0;
 }
 
+/* Is the right Alt AltGr in this layout? In some, as "us", the third level has keysyms but no key that leads there. */
+static bool has_altgr(struct xkb_keymap *map)
+{
+	const xkb_keysym_t *syms;
+
+	return xkb_keymap_key_get_syms_by_level(map, KEY_RIGHTALT + XKB_EVDEV, 0, 0, &syms) == 1 &&
+		syms[0] == XKB_KEY_ISO_Level3_Shift;
+}
+
 /* What to hold for a level of a key: Shift, AltGr, both; false: others */
 static bool level_mods(struct xkb_keymap *map, xkb_keycode_t code, unsigned level, unsigned *mods)
 {
-	xkb_mod_mask_t shift = mod_mask(map, XKB_MOD_NAME_SHIFT), altgr = mod_mask(map, "Mod5"), mask[16];
+	xkb_mod_mask_t shift = mod_mask(map, XKB_MOD_NAME_SHIFT), mask[16];
+	xkb_mod_mask_t altgr = has_altgr(map) ? mod_mask(map, "Mod5") : 0;
 	size_t n = xkb_keymap_key_get_mods_for_level(map, code, 0, level, mask, ARRAY_LEN(mask));
 
 	for (size_t i = 0; i < n; i++) {
@@ -115,14 +125,15 @@ static void walk(struct xkb_keymap *map, xkb_keycode_t code, void *arg)
 		return;
 	for (unsigned level = 0; level < xkb_keymap_num_levels_for_key(map, code, 0) && level < LEVELS; level++) {
 		const xkb_keysym_t *syms;
-		unsigned mods = 0;
+		unsigned mods = 0, price;
 
 		if (xkb_keymap_key_get_syms_by_level(map, code, 0, level, &syms) != 1)
 			continue;
 		/* which of its two keysyms a key of the keypad makes is up to the guest's NumLock */
 		if (!keypad(key) && !level_mods(map, code, level, &mods))
 			continue;
-		add(l, (struct sym){syms[0], keypad(key) ? 0 : xkb_keysym_to_utf32(syms[0]), {key, mods}, cost(key, level)});
+		price = cost(key, level);
+		add(l, (struct sym){syms[0], price < COST_OTHER ? xkb_keysym_to_utf32(syms[0]) : 0, {key, mods}, price});
 	}
 }
 
