@@ -426,6 +426,7 @@ static void gpu_reset(struct virtio_dev *d)
 		g->head[i].hot_x = g->head[i].hot_y = 0;
 		scanout_cursor(g->head[i].out, 0, 0, 0, 0, NULL);
 		gpu_head_show(g, i, NULL, (struct rect){0});
+		gpu_state_head(g, i);
 	}
 	while (g->nslots)
 		gpu_res_free(g, g->res[g->nslots - 1]);

@@ -113,15 +113,15 @@ void gpu_state_res_free(struct gpu *g, const struct gpu_res *res)
 }
 
 /* The first gap of n pieces; false: there is none. Each step passes the end of a backing, so there are few. */
-static bool gap(const struct gpu_state *s, uint32_t n, uint32_t *first)
+static bool gap(const struct gpu *g, uint32_t n, uint32_t *first)
 {
 	uint32_t at = 0;
 	bool moved;
 
 	do {
 		moved = false;
-		for (unsigned i = 0; i < GPU_RESOURCES; i++) {
-			const struct state_slot *k = &s->slot[i];
+		for (unsigned i = 0; i < g->nslots; i++) {
+			const struct state_slot *k = &g->state->slot[i];
 
 			if (k->id && k->n && at < (uint64_t)k->first + k->n && k->first < (uint64_t)at + n) {
 				at = k->first + k->n;
@@ -142,7 +142,7 @@ void gpu_state_backing(struct gpu *g, const struct gpu_res *res)
 		return;
 	k = &g->state->slot[res->slot];
 	set(&k->n, 0);
-	if (!gap(g->state, res->npieces, &first)) {
+	if (!gap(g, res->npieces, &first)) {
 		g->n.lost++;
 		return;
 	}
