@@ -512,7 +512,7 @@ static void pointer_waits(void)
 		send(INPUT_POINT, 0, i, i);
 	}
 	send(INPUT_RELEASE, 0, 0, 0);
-	assert(!stat_of("input_lost") && stat_of("input_waiting") == 15);
+	assert(!stat_of("input_lost") && stat_of("input_waiting") == 14); /* the first to the mouse, which has room */
 	tablet.room = 1000;
 	input_update(in);
 	ntold = told[0] = 0;
