@@ -43,6 +43,7 @@ struct rfb_server_config {
 	bool view_only;
 	bool lossless;                   /* never JPEG, whatever a viewer asks for */
 	unsigned threads;                /* encoders; 0: by the number of CPUs */
+	bool no_threads;                 /* encode on the loop's thread: for tests */
 	unsigned max_clients;            /* 0: RFB_CLIENTS */
 	/* to the guest; the server gives whole batches */
 	void (*input)(void *arg, const struct input_event *ev, unsigned n);
