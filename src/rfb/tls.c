@@ -7,8 +7,9 @@
  * which exists up to TLS 1.2 only. A session of the first kind never accepts the second, or whoever is in the middle could take
  * the certificate out. No tickets, no resumption: a session leaves nothing behind. Who wants to renegotiate is disconnected.
  *
- * All that GnuTLS reads of the system (its configuration, random numbers, CPU features) it reads in rfb_tls_new(), which goes
- * through a handshake with itself. After that it makes no system calls but getrandom() and what libc does for memory and time.
+ * What GnuTLS reads of the system (its configuration, CPU features, the first random numbers) it reads when it is loaded and in
+ * rfb_tls_new(). After that a session makes no system calls but those of the stream below, getrandom(), and libc's for memory,
+ * locks and time.
  */
 #include <assert.h>
 #include <errno.h>
