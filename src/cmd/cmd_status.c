@@ -159,56 +159,138 @@ static void print_vsock(const json_t *d)
 	printf("%s, guest CID %llu", client_text(d, "path"), (unsigned long long)client_number(d, "cid"));
 }
 
-enum kind { DISK, NET, VSOCK };
+static void print_gpu(const json_t *d)
+{
+	const unsigned long long heads = client_number(d, "heads"), w = client_number(json_object_get(d, "counters"), "width");
 
-static enum kind kind_of(const json_t *d)
+	printf("%llu head%s", heads, heads == 1 ? "" : "s");
+	if (w)
+		printf(", %llux%llu", w, (unsigned long long)client_number(json_object_get(d, "counters"), "height"));
+}
+
+static void print_vnc(const json_t *d)
+{
+	const unsigned long long n = client_number(json_object_get(d, "counters"), "viewers");
+
+	printf("%llu viewer%s", n, n == 1 ? "" : "s");
+}
+
+static unsigned long long counter(const json_t *d, const char *name)
+{
+	return client_number(json_object_get(d, "counters"), name);
+}
+
+static const char *size_counter(const json_t *d, const char *name, char buf[32])
+{
+	return format_size(counter(d, name), buf);
+}
+
+static void traffic_disk(const json_t *d)
+{
+	char a[32], b[32];
+
+	printf("read %llu (%s), written %llu (%s), %llu flushes, %llu discards", counter(d, "reads"), size_counter(d, "bytes_read", a),
+		counter(d, "writes"), size_counter(d, "bytes_written", b), counter(d, "flushes"),
+		counter(d, "discards") + counter(d, "zeroes"));
+}
+
+static void traffic_net(const json_t *d)
+{
+	char a[32], b[32];
+
+	printf("received %llu (%s), sent %llu (%s)", counter(d, "rx_frames"), size_counter(d, "rx_bytes", a), counter(d, "tx_frames"),
+		size_counter(d, "tx_bytes", b));
+}
+
+static void traffic_vsock(const json_t *d)
+{
+	char a[32], b[32];
+
+	printf("%llu connections, %s to the guest, %s from it, %llu refused", counter(d, "connections"),
+		size_counter(d, "to_guest", a), size_counter(d, "from_guest", b), counter(d, "nobody_waited"));
+}
+
+static void traffic_gpu(const json_t *d)
+{
+	char a[32], b[32];
+
+	printf("%llu commands, %s of pixels, %s of memory", counter(d, "commands"), size_counter(d, "transferred_bytes", a),
+		size_counter(d, "memory", b));
+}
+
+static void traffic_vnc(const json_t *d)
+{
+	char a[32];
+
+	printf("%llu accepted, %llu updates, %s sent, %llu keys", counter(d, "accepted"), counter(d, "updates"),
+		size_counter(d, "to_viewers", a), counter(d, "keys"));
+	if (counter(d, "wrong_passwords"))
+		printf(", %llu WRONG PASSWORDS", counter(d, "wrong_passwords"));
+}
+
+/* By the beginning of the device's name */
+static const struct kind {
+	const char *name;
+	void (*print)(const json_t *d);   /* what it is */
+	void (*traffic)(const json_t *d); /* by its process' counters */
+} kinds[] = {{"disk", print_disk, traffic_disk}, {"net", print_net, traffic_net}, {"vsock", print_vsock, traffic_vsock},
+	{"gpu", print_gpu, traffic_gpu}, {"vnc", print_vnc, traffic_vnc}};
+
+static const struct kind *kind_of(const json_t *d)
 {
 	const char *name = client_text(d, "name");
+	size_t i;
 
-	return !strncmp(name, "disk", 4) ? DISK : !strncmp(name, "vsock", 5) ? VSOCK : NET;
+	for (i = 0; i + 1 < ARRAY_LEN(kinds); i++)
+		if (!strncmp(name, kinds[i].name, strlen(kinds[i].name)))
+			break;
+	return &kinds[i];
 }
 
 static void print_traffic(const json_t *d)
 {
-	const enum kind kind = kind_of(d);
 	const json_t *c = json_object_get(d, "counters"), *f = json_object_get(d, "front");
-	char a[32], b[32];
 
 	printf("  %-9s ", "");
 	if (!json_object_size(c))
 		printf("no counters of its process");
-	else if (kind == DISK)
-		printf("read %llu (%s), written %llu (%s), %llu flushes, %llu discards", (unsigned long long)client_number(c, "reads"),
-			format_size(client_number(c, "bytes_read"), a), (unsigned long long)client_number(c, "writes"),
-			format_size(client_number(c, "bytes_written"), b), (unsigned long long)client_number(c, "flushes"),
-			(unsigned long long)(client_number(c, "discards") + client_number(c, "zeroes")));
-	else if (kind == VSOCK)
-		printf("%llu connections, %s to the guest, %s from it, %llu refused", (unsigned long long)client_number(c, "connections"),
-			format_size(client_number(c, "to_guest"), a), format_size(client_number(c, "from_guest"), b),
-			(unsigned long long)client_number(c, "nobody_waited"));
 	else
-		printf("received %llu (%s), sent %llu (%s)", (unsigned long long)client_number(c, "rx_frames"),
-			format_size(client_number(c, "rx_bytes"), a), (unsigned long long)client_number(c, "tx_frames"),
-			format_size(client_number(c, "tx_bytes"), b));
-	if (client_number(c, "errors"))
-		printf(", %llu ERRORS", (unsigned long long)client_number(c, "errors"));
-	if (client_number(c, "rx_dropped"))
-		printf(", %llu dropped", (unsigned long long)client_number(c, "rx_dropped"));
+		kind_of(d)->traffic(d);
+	if (counter(d, "errors"))
+		printf(", %llu ERRORS", counter(d, "errors"));
+	if (counter(d, "rx_dropped"))
+		printf(", %llu dropped", counter(d, "rx_dropped"));
 	if (json_object_size(f))
 		printf("; %llu kicks, %llu interrupts", (unsigned long long)client_number(f, "kicks"),
 			(unsigned long long)client_number(f, "interrupts"));
-	printf("; %llu queue%s of %llu%s\n", (unsigned long long)client_number(d, "queues"),
-		client_number(d, "queues") == 1 ? "" : "s", (unsigned long long)client_number(d, "queue-size"),
-		json_object_size(c) && client_number(d, "restarts") ? "; since the last restart" : "");
+	if (client_number(d, "queues"))
+		printf("; %llu queue%s of %llu", (unsigned long long)client_number(d, "queues"),
+			client_number(d, "queues") == 1 ? "" : "s", (unsigned long long)client_number(d, "queue-size"));
+	printf("%s\n", json_object_size(c) && client_number(d, "restarts") ? "; since the last restart" : "");
+}
+
+/* Where viewers can look at it, a line each */
+static void print_screen(const json_t *s)
+{
+	json_t *l;
+	size_t i;
+
+	json_array_foreach(json_object_get(s, "listeners"), i, l) {
+		printf("  %-9s rfb %s (%s)", i ? "" : "screen", client_text(l, "where"), client_text(l, "for"));
+		if (!i)
+			printf("; %llux%llu, keyboard layout %s%s", (unsigned long long)client_number(s, "width"),
+				(unsigned long long)client_number(s, "height"), client_text(s, "layout"),
+				json_is_true(json_object_get(s, "view-only")) ? ", view only" : "");
+		putchar('\n');
+	}
 }
 
 static void print_device(const json_t *d, bool colour, bool verbose)
 {
-	static void (*const prints[])(const json_t *) = {[DISK] = print_disk, [NET] = print_net, [VSOCK] = print_vsock};
 	const bool well = !strcmp(client_text(d, "state"), "serving");
 
 	printf("  %-9s ", client_text(d, "name"));
-	prints[kind_of(d)](d);
+	kind_of(d)->print(d);
 	printf(": %s%s%s", colour && !well ? "\033[31m" : "", client_text(d, "state"), colour && !well ? "\033[0m" : "");
 	if (client_number(d, "restarts"))
 		printf(", restarted %llu time%s", (unsigned long long)client_number(d, "restarts"),
@@ -291,6 +373,7 @@ static void print(const json_t *r, bool colour, bool verbose)
 	json_array_foreach(json_object_get(r, "devices"), i, d) {
 		print_device(d, colour, verbose);
 	}
+	print_screen(json_object_get(r, "screen"));
 	print_console(json_object_get(r, "serial"), "serial");
 	json_array_foreach(json_object_get(r, "consoles"), i, d) {
 		print_console(d, i ? "" : "console");

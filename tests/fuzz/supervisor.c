@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "cmd/devopt.h"
+#include "cmd/displayopt.h"
 #include "cmd/panic.h"
 #include "cmd/parse.h"
 #include "cmd/qmp.h"
@@ -169,13 +170,14 @@ static void words(const char *s)
 	nearest(s, names);
 }
 
-/* What stands behind --disk, --net, --console and --vsock, and what husk-vmm gets of it */
+/* What stands behind --disk, --net, --console, --vsock and --display, and what husk-vmm gets of it */
 static void devices(const char *s)
 {
 	struct disk_config disk;
 	struct net_config net;
 	struct console_port port;
 	struct vsock_socket vsock;
+	struct display_config display;
 	struct err e;
 
 	if (!disk_parse(s, &disk, &e)) {
@@ -194,6 +196,12 @@ static void devices(const char *s)
 	if (!vsock_parse(s, &vsock, &e)) {
 		assert(*vsock.path);
 		vsock_socket_free(&vsock);
+	}
+	if (!display_parse(s, &display, &e)) {
+		assert(!display.host || (*display.host && display.port <= 65535 && !display.path && (display.password_file || display.open)));
+		assert(display.w >= 64 && display.w <= 4096 && !(display.w % 8) && display.h >= 64 && display.h <= 4096);
+		assert(display.w * display.h <= 4 << 20 && display.heads >= 1 && display.heads <= 4);
+		display_config_free(&display);
 	}
 }
 
