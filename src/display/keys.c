@@ -204,7 +204,8 @@ int keys_parse(const char *s, uint16_t *keys, unsigned max, struct err *e)
 		keys[n++] = key;
 		if (!*s)
 			return (int)n;
-		s++;
+		if (!separator(*s++))
+			return err_set(e, EINVAL, "keys: after the key '%s' a '-' or '+' has to come before the next", word);
 	}
 }
 

@@ -150,6 +150,7 @@ static void names(void)
 		if (key_name(key) && key != KEY_MENU)
 			assert(PARSES(key_name(key) + 4, key));
 	assert(refuses("", EINVAL, "at least one") && refuses("ctrl-", EINVAL, "last '-'") && refuses("ctrl+", EINVAL, "last '+'"));
+	assert(refuses("ctrl--a", EINVAL, "after the key '-'") && refuses("+a", EINVAL, "after the key '+'"));
 	assert(refuses("ctrl-alt-delet", EINVAL, "'delet': did you mean 'delete'?"));
 	assert(refuses("crtl", EINVAL, "'ctrl'") && refuses("pageupp", EINVAL, "'pageup'") && refuses("Entre", EINVAL, "'enter'"));
 	assert(refuses("x11", EINVAL, "no key 'x11': ") && !strstr(e.text, "'a'"));
