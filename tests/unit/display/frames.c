@@ -159,20 +159,21 @@ void frame_window(struct surface *s)
 
 void frame_put(struct surface *dst, const struct surface *s, uint32_t x, uint32_t y)
 {
+	assert(x + s->w <= dst->w && y + s->h <= dst->h);
 	for (uint32_t j = 0; j < s->h; j++)
 		memcpy(surface_row(dst, x, y + j), surface_row(s, 0, j), 4ul * s->w);
 }
 
 void frame_scroll(struct surface *s, struct rect r, int dx, int dy)
 {
-	struct surface was = frame_new(r.w, r.h);
+	uint32_t ax = (uint32_t)abs(dx), ay = (uint32_t)abs(dy);
 
-	for (uint32_t y = 0; y < r.h; y++)
-		memcpy(surface_row(&was, 0, y), surface_row(s, r.x, r.y + y), 4ul * r.w);
-	for (int y = 0; y < (int)r.h; y++)
-		for (int x = 0; x < (int)r.w; x++)
-			if (x - dx >= 0 && x - dx < (int)r.w && y - dy >= 0 && y - dy < (int)r.h)
-				*surface_row(s, r.x + (uint32_t)x, r.y + (uint32_t)y) =
-					*surface_row(&was, (uint32_t)(x - dx), (uint32_t)(y - dy));
-	frame_free(&was);
+	if (ax >= r.w || ay >= r.h)
+		return;
+	for (uint32_t i = 0; i < r.h - ay; i++) {
+		uint32_t to = r.y + (dy > 0 ? r.h - 1 - i : i); /* not over what is still to be read */
+
+		memmove(surface_row(s, r.x + (dx > 0 ? ax : 0), to), surface_row(s, r.x + (dx < 0 ? ax : 0), (uint32_t)((int)to - dy)),
+			4ul * (r.w - ax));
+	}
 }
