@@ -26,6 +26,7 @@
 enum { CELL_W = 8, CELL_H = 16, COLS_MAX = TIGHT_WIDTH / CELL_W + 1 };
 enum { PHOTO_MIN = 1024 };             /* pixels: fewer do not pay for JPEG's tables */
 enum { PHOTO_MAX = 512 * 1024 };       /* pixels: the length must fit, and the other side can begin earlier */
+enum { PHOTO_MAX_16 = 64 * 1024 };     /* libvncclient's room for a JPEG, if it is not 32 bits that it wants in the end */
 enum { MANY_MAX = 64 * 1024 };
 enum { TWO_MAX = 1024 * 1024 };
 enum { PHOTO_COLOURS = 8 };            /* a cell with no more of them is drawn */
@@ -49,6 +50,7 @@ struct plan {
 	struct rect r;
 	unsigned cols, rows;
 	struct cell *cell;
+	uint64_t photo_max; /* pixels */
 };
 
 static uint32_t least(uint32_t a, uint32_t b)
@@ -247,7 +249,7 @@ static unsigned photo_down(const struct plan *p, unsigned x0, unsigned x1, unsig
 {
 	unsigned y1 = y + 1;
 
-	while (y1 < p->rows && row_photo(p, x0, x1, y1) && area(cells_rect(p, x0, x1, y, y1 + 1)) <= PHOTO_MAX)
+	while (y1 < p->rows && row_photo(p, x0, x1, y1) && area(cells_rect(p, x0, x1, y, y1 + 1)) <= p->photo_max)
 		y1++;
 	return y1;
 }
@@ -281,7 +283,7 @@ static void photos(struct plan *p)
 			down = photo_down(p, x, right, y);
 			tall = photo_down(p, x, x + 1, y);
 			while (narrow < right && photo_down(p, narrow, narrow + 1, y) >= tall &&
-			       area(cells_rect(p, x, narrow + 1, y, tall)) <= PHOTO_MAX)
+			       area(cells_rect(p, x, narrow + 1, y, tall)) <= p->photo_max)
 				narrow++;
 			if (area(cells_rect(p, x, right, y, down)) >= area(cells_rect(p, x, narrow, y, tall)))
 				photo_send(p, x, right, y, down);
@@ -445,7 +447,7 @@ static void runs(struct plan *p)
 
 void tight_plan(struct tight_job *j, struct rect r)
 {
-	struct plan p = {.j = j, .r = r};
+	struct plan p = {.j = j, .r = r, .photo_max = j->p->format.bpp == 32 ? PHOTO_MAX : PHOTO_MAX_16};
 
 	p.cols = (r.x + r.w - 1) / CELL_W - r.x / CELL_W + 1;
 	p.rows = (r.y + r.h - 1) / CELL_H - r.y / CELL_H + 1;
