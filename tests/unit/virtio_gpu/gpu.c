@@ -409,6 +409,7 @@ static void cursor(void)
 	assert(scanout_view_cursor(g.view[1], c) && c->x == -7 && c->y == 2004 && c->generation == generation);
 	assert(guest_cursor(&g, UPDATE, 1, 1, INT32_MAX, INT32_MIN, UINT32_MAX, 64) == OK);
 	assert(scanout_view_cursor(g.view[1], c) && c->hot_x == 63 && c->hot_y == 63 && c->px[0] == guest_colour(0, 0, 10));
+	assert(c->x == INT32_MIN + 62 && c->y == INT32_MIN + 63);
 	assert(c->generation != generation);
 	/* Linux: no room for an answer */
 	assert(!mem_put(&g.mem, DRV_DATA, &u, sizeof u));
