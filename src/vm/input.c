@@ -34,6 +34,7 @@ struct input {
 	struct lane keys, pointer;
 	bool down[KEYS];            /* the viewer's */
 	bool key_told[KBDS][KEYS];
+	bool owed[KEYS];            /* ups that the i8042's keyboard gets when it has room */
 	unsigned buttons;           /* the viewer's; bit: code - BTN_LEFT, as i8042_mouse() has them */
 	unsigned told[PTRS];
 	enum pointer last;          /* that moved: gets buttons and wheel */
@@ -108,15 +109,33 @@ static bool key_deliver(struct input *in, const struct input_event *ev)
 	return key_send(in, keyboard(in), ev->code, ev->a);
 }
 
+/* What is down on the i8042's keyboard when keys begin to go elsewhere. False: no room for all of it yet */
+static bool owed_send(struct input *in)
+{
+	uint8_t bytes[8];
+
+	for (uint16_t key = 0; key < KEYS && memchr(in->owed, true, KEYS); key++) {
+		unsigned n = in->owed[key] ? key_to_set2(key, false, bytes) : 0;
+
+		if (n && i8042_key(in->c.i8042, bytes, n) != n)
+			return false;
+		in->owed[key] = false;
+	}
+	return true;
+}
+
 static void keys_drain(struct input *in)
 {
-	if (keyboard(in) == KBD_PS2) {
-		memset(in->key_told[KBD_VIRTIO], 0, sizeof in->key_told[KBD_VIRTIO]); /* its driver knows no more */
-	} else if (memchr(in->key_told[KBD_PS2], true, KEYS)) {
-		for (uint16_t key = 0; key < KEYS; key++)
-			key_send(in, KBD_PS2, key, 0);
+	enum keyboard kbd = keyboard(in);
+	bool *told = in->key_told[!kbd];
+
+	for (unsigned key = 0; key < KEYS; key++) {
+		/* virtio's driver is gone with all that it knew */
+		in->owed[key] |= kbd == KBD_VIRTIO && told[key] && in->c.i8042;
+		told[key] = false;
 	}
-	lane_drain(in, &in->keys, key_deliver);
+	if (owed_send(in) || kbd != KBD_PS2)
+		lane_drain(in, &in->keys, key_deliver);
 }
 
 static void key_event(struct input *in, const struct input_event *ev)
@@ -391,6 +410,7 @@ void input_reset(struct input *in)
 	in->keys = in->pointer = (struct lane){.n = 0};
 	memset(in->down, 0, sizeof in->down);
 	memset(in->key_told, 0, sizeof in->key_told);
+	memset(in->owed, 0, sizeof in->owed);
 	memset(in->told, 0, sizeof in->told);
 	memset(in->leds, 0, sizeof in->leds);
 	in->buttons = 0;

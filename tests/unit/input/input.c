@@ -24,7 +24,10 @@ struct virtio_dev_fake {
 	void (*changed)(void *arg);
 	void *arg;
 };
-static struct virtio_dev_fake kbd = {.name = 'K'}, tablet = {.name = 'T'}, mouse = {.name = 'M'};
+static struct virtio_dev_fake fakes[] = {{.name = 'K'}, {.name = 'T'}, {.name = 'M'}};
+#define KBD    fakes[0]
+#define TABLET fakes[1]
+#define MOUSE  fakes[2]
 static struct {
 	size_t room; /* bytes of the keyboard */
 	bool listens; /* the mouse */
@@ -38,8 +41,14 @@ static unsigned states;
 static uint32_t state_leds;
 static enum input_pointer state_pointer;
 
+static bool quiet; /* the random one keeps books instead */
+static bool is_down[4][KEY_MAX + 1]; /* as the guest has it, by each virtio device and by the i8042 */
+static unsigned mouse_buttons;
+
 static void note(const char *s)
 {
+	if (quiet)
+		return;
 	assert(ntold + strlen(s) < sizeof told);
 	strcpy(told + ntold, s);
 	ntold += strlen(s);
@@ -60,6 +69,8 @@ bool virtio_input_send(struct virtio_dev *d, const struct virtio_input_event *ev
 		return false;
 	f->room--;
 	for (unsigned i = 0; i < n; i++) {
+		if (ev[i].type == EV_KEY)
+			is_down[f - fakes][ev[i].code] = ev[i].value;
 		snprintf(s, sizeof s, "%c%s%u=%d ", f->name, ev[i].type == EV_KEY ? "k" : ev[i].type == EV_REL ? "r" : "a", ev[i].code,
 			(int)ev[i].value);
 		note(s);
@@ -86,6 +97,13 @@ size_t i8042_key(struct i8042 *k, const uint8_t *p, size_t n)
 	if (n > ps2.room)
 		return 0;
 	ps2.room -= n;
+	for (uint16_t key = 1; key < 256 && quiet; key++) {
+		uint8_t b[8];
+
+		for (unsigned down = 0; down < 2; down++)
+			if (key_to_set2(key, down, b) == n && !memcmp(b, p, n))
+				is_down[3][key] = down;
+	}
 	note("P");
 	for (size_t i = 0; i < n; i++) {
 		snprintf(s, sizeof s, "%02x", p[i]);
@@ -100,6 +118,7 @@ bool i8042_mouse(struct i8042 *k, int32_t dx, int32_t dy, int32_t wheel, unsigne
 	char s[64];
 
 	assert(k == i8042);
+	mouse_buttons = buttons;
 	if (!ps2.listens)
 		return false;
 	snprintf(s, sizeof s, "p%d,%d,%d,%x ", dx, dy, wheel, buttons);
@@ -152,31 +171,31 @@ static void button(uint16_t code, int32_t a)
 
 static void drivers(bool k, bool t, bool m, bool p)
 {
-	kbd.ready = k;
-	tablet.ready = t;
-	mouse.ready = m;
+	KBD.ready = k;
+	TABLET.ready = t;
+	MOUSE.ready = m;
 	ps2.listens = p;
 	input_update(in);
 }
 
 static void begin(void)
 {
-	kbd.ready = tablet.ready = mouse.ready = ps2.listens = false;
-	kbd.room = tablet.room = mouse.room = 1000000;
+	KBD.ready = TABLET.ready = MOUSE.ready = ps2.listens = false;
+	KBD.room = TABLET.room = MOUSE.room = 1000000;
 	ps2.room = 1000000;
 	states = 0;
 	state_leds = 0;
 	state_pointer = INPUT_RELATIVE;
-	in = input_new(&(struct input_config){.i8042 = i8042, .keyboard = &kbd.dev, .tablet = &tablet.dev, .mouse = &mouse.dev,
+	in = input_new(&(struct input_config){.i8042 = i8042, .keyboard = &KBD.dev, .tablet = &TABLET.dev, .mouse = &MOUSE.dev,
 		.w = 1000, .h = 500, .state = on_state, .arg = &states});
-	assert(kbd.changed && tablet.changed && mouse.changed && ps2.on_room && ps2.on_leds);
+	assert(KBD.changed && TABLET.changed && MOUSE.changed && ps2.on_room && ps2.on_leds);
 	tells("");
 }
 
 static void end(void)
 {
 	input_free(in);
-	assert(!kbd.changed && !tablet.changed && !mouse.changed && !ps2.on_room && !ps2.on_leds);
+	assert(!KBD.changed && !TABLET.changed && !MOUSE.changed && !ps2.on_room && !ps2.on_leds);
 	ntold = told[0] = 0;
 }
 
@@ -249,20 +268,20 @@ static void waiting(void)
 
 	begin();
 	drivers(true, false, false, false);
-	kbd.room = 0;
+	KBD.room = 0;
 	key(KEY_A, 1);
 	key(KEY_A, 2); /* pointless now */
 	key(KEY_A, 0);
 	key(KEY_B, 1);
 	assert(tells("") && stat_of("input_waiting") == 3);
-	kbd.room = 2;
-	kbd.changed(kbd.arg);
+	KBD.room = 2;
+	KBD.changed(KBD.arg);
 	assert(tells("Kk30=1 Kk30=0 "));
-	kbd.room = 9;
+	KBD.room = 9;
 	input_update(in);
 	assert(tells("Kk48=1 "));
 	/* more than there is room for: each down that was taken has its up, all in order */
-	kbd.room = 0;
+	KBD.room = 0;
 	for (unsigned i = 0; i < 1000; i++) {
 		key((uint16_t)(KEY_1 + i % 10), 1);
 		if (i % 3)
@@ -271,7 +290,7 @@ static void waiting(void)
 	assert(stat_of("input_lost") && stat_of("input_waiting") <= 256);
 	send(INPUT_RELEASE, 0, 0, 0);
 	assert(stat_of("input_waiting") <= 256 && stat_of("input_waiting") > 200);
-	kbd.room = 1000;
+	KBD.room = 1000;
 	input_update(in);
 	for (unsigned k = KEY_1; k <= KEY_B; k++) {
 		char down[16], up[16];
@@ -296,12 +315,12 @@ static void waiting(void)
 	assert(n > 200);
 	ntold = told[0] = 0;
 	/* as many down as there are keys, and the guest asleep */
-	kbd.room = 0;
+	KBD.room = 0;
 	for (unsigned i = 0; i < 3; i++)
 		for (uint16_t k = 1; k < 256; k++)
 			key(k, 1);
 	send(INPUT_RELEASE, 0, 0, 0);
-	kbd.room = 1000;
+	KBD.room = 1000;
 	input_update(in);
 	n = 0;
 	for (const char *p = told; *p; p++)
@@ -309,13 +328,13 @@ static void waiting(void)
 	assert(!n && stat_of("input_waiting") == 0);
 	/* the keyboard holds up no pointer */
 	ntold = told[0] = 0;
-	kbd.room = 0;
+	KBD.room = 0;
 	drivers(true, true, false, false);
 	key(KEY_A, 1);
 	send(INPUT_POINT, 0, 5, 6);
 	assert(tells("Ta0=5 Ta1=6 "));
 	input_reset(in);
-	kbd.room = 10;
+	KBD.room = 10;
 	input_update(in);
 	key(KEY_A, 0); /* nothing is down */
 	assert(tells("") && !stat_of("input_waiting"));
@@ -363,8 +382,8 @@ static void keyboards_change(void)
 	/* what waits follows */
 	ps2.room = 0;
 	key(KEY_C, 1);
-	kbd.ready = true;
-	kbd.changed(kbd.arg);
+	KBD.ready = true;
+	KBD.changed(KBD.arg);
 	assert(tells("Kk46=1 "));
 	ps2.room = 100;
 	ps2.on_room(ps2.arg);
@@ -491,7 +510,7 @@ static void pointer_waits(void)
 {
 	begin();
 	drivers(false, true, true, false);
-	tablet.room = mouse.room = 0;
+	TABLET.room = MOUSE.room = 0;
 	for (int32_t i = 0; i < 1000; i++)
 		send(INPUT_POINT, 0, i, i + 1);
 	button(BTN_LEFT, 1);
@@ -502,22 +521,22 @@ static void pointer_waits(void)
 	send(INPUT_MOVE, 0, 30000, -30000);
 	send(INPUT_MOVE, 0, 30000, -30000);
 	assert(tells("") && stat_of("input_waiting") == 6);
-	tablet.room = mouse.room = 100;
-	tablet.changed(tablet.arg);
+	TABLET.room = MOUSE.room = 100;
+	TABLET.changed(TABLET.arg);
 	assert(tells("Ta0=999 Ta1=1000 Tk272=1 Tr8=50 Tk272=0 Ta0=1 Ta1=2 Mr0=32767 Mr1=-32767 "));
 	/* a button that is down is not pressed again; movements become one */
-	tablet.room = 0;
+	TABLET.room = 0;
 	for (int32_t i = 0; i < 1000; i++) {
 		button((uint16_t)(BTN_LEFT + i % 5), 1);
 		send(INPUT_POINT, 0, i, i);
 	}
 	send(INPUT_RELEASE, 0, 0, 0);
 	assert(!stat_of("input_lost") && stat_of("input_waiting") == 14); /* the first to the mouse, which has room */
-	tablet.room = 1000;
+	TABLET.room = 1000;
 	input_update(in);
 	ntold = told[0] = 0;
 	/* full: ups are never lost */
-	tablet.room = 0;
+	TABLET.room = 0;
 	for (int32_t i = 0; i < 1000; i++) {
 		button((uint16_t)(BTN_LEFT + i % 4), i >> 2 & 1);
 		send(INPUT_POINT, 0, i, i);
@@ -525,7 +544,7 @@ static void pointer_waits(void)
 	}
 	assert(stat_of("input_lost") && stat_of("input_waiting") <= 256);
 	send(INPUT_RELEASE, 0, 0, 0);
-	tablet.room = 1000;
+	TABLET.room = 1000;
 	input_update(in);
 	{
 		int n = 0;
@@ -535,6 +554,68 @@ static void pointer_waits(void)
 		assert(!n);
 	}
 	end();
+}
+
+/* ---- anything ---- */
+
+static uint32_t rnd(uint32_t n)
+{
+	static uint64_t seed = 88172645463325252u;
+
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (uint32_t)(seed >> 32) % n;
+}
+
+/* Devices come, go and have room as they like; whatever the viewer did: in the end nothing is down. */
+static void anything(void)
+{
+	static const bool none[KEY_MAX + 1];
+
+	quiet = true;
+	begin();
+	for (unsigned round = 0; round < 200; round++) {
+		for (unsigned i = 0; i < 2000; i++) {
+			struct input_event ev[4];
+			unsigned n = 1 + rnd(4), f = rnd(3);
+
+			for (unsigned k = 0; k < n; k++) {
+				ev[k] = (struct input_event){(uint16_t)(1 + rnd(5)), (uint16_t)(rnd(250)), (int32_t)rnd(3), (int32_t)rnd(3)};
+				if (ev[k].type == INPUT_BUTTON)
+					ev[k].code = (uint16_t)(BTN_LEFT + rnd(5));
+			}
+			if (!rnd(200))
+				ev[0].type = INPUT_RELEASE;
+			input_events(in, ev, n);
+			if (!rnd(10))
+				fakes[f].room = rnd(3);
+			if (!rnd(10))
+				ps2.room = rnd(9);
+			if (!rnd(50))
+				ps2.listens = rnd(2);
+			if (!rnd(50)) {
+				fakes[f].ready = rnd(2);
+				if (!fakes[f].ready) { /* its guest's device is gone */
+					memset(is_down[f], 0, sizeof is_down[f]);
+					fakes[f].changed(fakes[f].arg);
+				}
+			}
+			if (!rnd(5))
+				input_update(in);
+		}
+		assert(stat_of("input_waiting") <= 512);
+		send(INPUT_RELEASE, 0, 0, 0);
+		ps2.room = KBD.room = TABLET.room = MOUSE.room = 10000;
+		input_update(in);
+		is_down[3][KEY_PAUSE] = is_down[3][KEY_HANGEUL] = is_down[3][KEY_HANJA] = false; /* which have no up */
+		for (unsigned f = 0; f < 4; f++)
+			assert(!memcmp(is_down[f], none, sizeof none));
+		assert(!mouse_buttons && !stat_of("input_waiting"));
+	}
+	assert(stat_of("input_lost"));
+	end();
+	quiet = false;
 }
 
 /* ---- the rest ---- */
@@ -547,15 +628,15 @@ static void states_told(void)
 	input_leds(in, true, INPUT_LED_CAPS); /* not the one that counts now */
 	ps2.on_leds(ps2.arg, INPUT_LED_NUM);
 	assert(states == 1);
-	kbd.ready = true;
-	kbd.changed(kbd.arg);
+	KBD.ready = true;
+	KBD.changed(KBD.arg);
 	assert(states == 2 && state_leds == INPUT_LED_CAPS && state_pointer == INPUT_RELATIVE);
 	ps2.on_leds(ps2.arg, 0);
 	assert(states == 2);
-	tablet.ready = true;
-	tablet.changed(tablet.arg);
+	TABLET.ready = true;
+	TABLET.changed(TABLET.arg);
 	assert(states == 3 && state_leds == INPUT_LED_CAPS && state_pointer == INPUT_ABSOLUTE);
-	kbd.ready = tablet.ready = false;
+	KBD.ready = TABLET.ready = false;
 	input_reset(in);
 	assert(states == 4 && !state_leds && state_pointer == INPUT_RELATIVE);
 	end();
@@ -581,6 +662,7 @@ int main(void)
 	absolute();
 	relative();
 	pointer_waits();
+	anything();
 	states_told();
 	return 0;
 }
