@@ -194,7 +194,7 @@ int keys_parse(const char *s, uint16_t *keys, unsigned max, struct err *e)
 			return n ? err_set(e, EINVAL, "keys: a name has to follow the last '%c'", s[-1]) :
 				   err_set(e, EINVAL, "keys: at least one name, as in ctrl-alt-delete");
 		key = separator(*word) ? (*word == '-' ? KEY_MINUS : KEY_KPPLUS) : find(word);
-		if (!key || len > WORD_MAX)
+		if (!key)
 			return unknown(word, e);
 		for (unsigned i = 0; i < n; i++)
 			if (keys[i] == key)

@@ -391,6 +391,19 @@ static void keyboards_change(void)
 	key(KEY_B, 0);
 	key(KEY_C, 0);
 	assert(tells("Kk46=0 "));
+	/* a driver that comes and goes while the i8042 takes nothing: the up that is owed is before the next down */
+	drivers(false, false, false, false);
+	key(KEY_A, 1);
+	ps2.room = 0;
+	drivers(true, false, false, false);
+	key(KEY_A, 0);
+	drivers(false, false, false, false);
+	ps2.room = 1;
+	key(KEY_A, 1);
+	assert(tells("P1c "));
+	ps2.room = 10;
+	ps2.on_room(ps2.arg);
+	assert(tells("Pf01c P1c "));
 	end();
 }
 
@@ -495,6 +508,8 @@ static void relative(void)
 	assert(tells("Mr0=-999 Mr1=499 "));
 	send(INPUT_POINT, 0, 1, 32767); /* less than a pixel */
 	assert(tells(""));
+	send(INPUT_POINT, 0, 17, 32767); /* more than half of one */
+	assert(tells("Mr0=1 "));
 	/* nobody listens: nothing waits */
 	drivers(false, false, false, false);
 	send(INPUT_POINT, 0, 500, 500);

@@ -180,7 +180,7 @@ static void text(void)
 		{"\xc2", 1, -EILSEQ, 0}, {"\xe2\x82", 2, -EILSEQ, 0}, {"\xf0\x90\x80", 3, -EILSEQ, 0}, {"\x80", 1, -EILSEQ, 0},
 		{"\xc1\xbf", 2, -EILSEQ, 0}, {"\xe0\x9f\xbf", 3, -EILSEQ, 0}, {"\xf0\x8f\xbf\xbf", 4, -EILSEQ, 0},
 		{"\xed\xa0\x80", 3, -EILSEQ, 0}, {"\xed\xbf\xbf", 3, -EILSEQ, 0}, {"\xf4\x90\x80\x80", 4, -EILSEQ, 0},
-		{"\xf8\x88\x80\x80\x80", 5, -EILSEQ, 0}, {"\xff", 1, -EILSEQ, 0}, {"\xc3\x28", 2, -EILSEQ, 0},
+		{"\xf8\x88\x80\x80\x80", 5, -EILSEQ, 0}, {"\xff", 1, -EILSEQ, 0}, {"\xf9\x90\x80\x80", 4, -EILSEQ, 0}, {"\xc3\x28", 2, -EILSEQ, 0},
 		{"\xe2\x28\xac", 3, -EILSEQ, 0}, {"\xe2\x82\x28", 3, -EILSEQ, 0}};
 
 	for (unsigned i = 0; i < ARRAY_LEN(t); i++) {
