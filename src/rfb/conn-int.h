@@ -129,7 +129,8 @@ ssize_t conn_parse(struct rfb_conn *c, const uint8_t *p, size_t n);
 void conn_wish_late(struct rfb_conn *c); /* nothing came of its wish for another size */
 
 /* conn_pseudo.c */
-unsigned conn_pseudo_put(struct rfb_conn *c, struct buf *out); /* all that are due; how many rectangles, none are due then */
+/* All that are due; how many rectangles. None are due then, but the layout, which must not be in an update with pixels. */
+unsigned conn_pseudo_put(struct rfb_conn *c, bool pixels, struct buf *out);
 void conn_layout_put(struct rfb_conn *c, struct buf *out);     /* (Extended)DesktopSize, one rectangle */
 void conn_fence_put(struct buf *out, uint32_t number);          /* one that measures: pace-int.h */
 void conn_offers(struct rfb_conn *c, unsigned before);         /* SetEncodings is in force now */

@@ -248,18 +248,21 @@ static void send_fence(struct rfb_conn *c)
 /* Nothing but pseudo-rectangles */
 static void send_pseudo(struct rfb_conn *c)
 {
+	/* a layout is no answer to a request for pixels: these follow at once */
+	bool layout = c->due & DUE_LAYOUT;
 	size_t at = c->out.len;
 	unsigned n;
 
 	put_header(&c->out, 0);
-	n = conn_pseudo_put(c, &c->out);
+	n = conn_pseudo_put(c, false, &c->out);
 	if (!n) {
 		c->out.len = at;
 		return;
 	}
 	if (!c->out.failed)
 		c->out.p[at + 3] = (uint8_t)n;
-	request_used(c);
+	if (!layout)
+		request_used(c);
 	conn_flush(c);
 }
 
@@ -282,6 +285,10 @@ void conn_pump(struct rfb_conn *c)
 	if (size_differs(c)) {
 		send_size(c);
 		if (c->state != CONN_NORMAL || unsent(c) || !c->continuous)
+			return;
+	} else if (c->due & DUE_LAYOUT) {
+		send_pseudo(c);
+		if (c->state != CONN_NORMAL || unsent(c))
 			return;
 	}
 	view_wish(c);
@@ -317,7 +324,7 @@ static void view_done(struct rfb_view *v)
 		conn_close(c, "no memory");
 		return;
 	}
-	n = v->nrects + conn_pseudo_put(c, &tail);
+	n = v->nrects + conn_pseudo_put(c, true, &tail);
 	v->out.p[2] = (uint8_t)(n >> 8);
 	v->out.p[3] = (uint8_t)n;
 	if (!c->out.len) {

@@ -72,11 +72,13 @@ static void cursor_rect(struct rfb_conn *c, struct buf *out, unsigned *n)
 	c->cursor_generation = cursor->generation;
 }
 
-unsigned conn_pseudo_put(struct rfb_conn *c, struct buf *out)
+unsigned conn_pseudo_put(struct rfb_conn *c, bool pixels, struct buf *out)
 {
 	unsigned n = 0, due = c->due;
 
-	c->due = 0;
+	if (pixels)
+		due &= ~(unsigned)DUE_LAYOUT;
+	c->due &= ~due;
 	if (due & DUE_LAYOUT) {
 		layout_rect(c, out);
 		n++;

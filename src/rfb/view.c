@@ -340,7 +340,7 @@ static void cut_region(pixman_region32_t *r, uint64_t pixels, pixman_region32_t 
 	b = pixman_region32_rectangles(r, &n);
 	for (int i = 0; i < n && pixels; i++) {
 		struct rect x = box_rect(&b[i]);
-		uint64_t rows = max_u64(pixels / x.w / PIECE_ROWS * PIECE_ROWS, PIECE_ROWS);
+		uint64_t rows = align_up(pixels / x.w + 1, PIECE_ROWS);
 
 		x.h = (uint32_t)min_u64(x.h, rows);
 		add_rect(&keep, x);
