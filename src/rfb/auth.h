@@ -15,8 +15,9 @@
 #include "base/err.h"
 
 /*
- * What one listening socket offers. Without vnc, plain, tls: None only, if none is set; nothing set at all is refused by
- * rfb_auth_check().
+ * What one listening socket offers. Without a password: None, in the clear unless tls_required, and inside TLS. With one: VNC
+ * authentication if vnc is set, in the clear unless tls_required, and inside TLS; and Plain, inside TLS only. What contradicts
+ * itself, or lets nobody in, is refused by rfb_auth_check().
  */
 struct rfb_auth_config {
 	bool none;               /* no password */
@@ -30,8 +31,10 @@ struct rfb_auth_config {
 int rfb_auth_check(const struct rfb_auth_config *c, struct err *e);
 
 /*
- * Who failed too often is made to wait: kept per address. Bounded, one thread. key: an address' bytes, at most 16. now_ns comes from
- * outside. Unix sockets are not counted.
+ * Who failed too often is made to wait: kept per address, an IPv6 one by its /64. After the fifth failure 10 s, then twice as long
+ * each time up to 5 minutes. Bounded, one thread. key: an address' bytes (in_addr, in6_addr), 1 to 16. now_ns comes from outside.
+ * Unix sockets are not counted. To be asked when a connection begins, and again before it may guess: connections that were open
+ * before would be guesses in parallel.
  */
 struct rfb_blacklist;
 struct rfb_blacklist *rfb_blacklist_new(void);

@@ -28,7 +28,10 @@ struct rfb_clip { /* of one peer; zeroed: has the classic messages only */
 	bool provided; /* has got the text that was offered last */
 };
 
-/* The peer's SetEncodings has RFB_EXTENDED_CLIPBOARD: says what we can. To be called each time that it does. */
+/*
+ * The peer's SetEncodings has RFB_EXTENDED_CLIPBOARD: says what we can. To be called each time that it does; when one has it no
+ * longer, the struct is zeroed.
+ */
 void rfb_clip_extend(struct rfb_clip *c, struct buf *out);
 
 /*
@@ -38,9 +41,12 @@ void rfb_clip_extend(struct rfb_clip *c, struct buf *out);
 int64_t rfb_clip_length(const struct rfb_clip *c, uint32_t length, bool *skip);
 
 /*
- * A whole ClientCutText whose length was not to be skipped; body is as long as rfb_clip_length() said. ours[0, n): what may be
+ * Takes a whole ClientCutText whose length was not to be skipped; body is as long as rfb_clip_length() said. ours[0, n): what may be
  * asked for, the text that was offered last; n 0: none. Answers go to out.
  * 1: text (emptied before) has a new text, maybe an empty one; 0: nothing new; -EPROTO: close; -ENOMEM.
+ *
+ * A request of a few bytes is answered by up to RFB_CLIP_BODY_MAX bytes: who has much of out to read already is not to be
+ * listened to.
  */
 int rfb_clip_receive(struct rfb_clip *c, uint32_t length, const uint8_t *body, const char *ours, size_t n, struct buf *text,
 	struct buf *out);

@@ -12,7 +12,7 @@
  *	tls x509   the server must want TLS now, which then stands
  *	done more close
  *
- * Each is played as it stands, byte by byte, cut at each byte, and with each byte changed into each other byte. Nobody gets in
+ * Each is played as it stands, byte by byte, cut at each byte, and with each byte changed into many others. Nobody gets in
  * without the password.
  */
 #undef NDEBUG
@@ -404,7 +404,7 @@ static void all_plays(void)
 		if (strstr(plays[i].text, LONG8 "x")) /* another length makes it right */
 			continue;
 		for (h.flip = 0; h.flip < n; h.flip++)
-			for (unsigned mask = 1; mask < 256; mask += h.flip < 12 ? 5 : 1) {
+			for (unsigned mask = 1; mask < 256; mask += h.flip < 12 ? 5 : 3) {
 				h.mask = (uint8_t)mask;
 				h.chunk = mask & 1 ? SIZE_MAX : 1;
 				play(&plays[i], &h);

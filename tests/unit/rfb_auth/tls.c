@@ -29,15 +29,15 @@ enum { TURNS = 20000 };
 struct pair {
 	gnutls_datum_t cert, key; /* PEM */
 };
-static struct pair server, stranger;
+static struct pair server, stranger, rsa;
 
-static void pair_make(struct pair *p, const char *name)
+static void pair_make(struct pair *p, const char *name, gnutls_pk_algorithm_t algorithm, unsigned bits)
 {
 	gnutls_x509_privkey_t key;
 	gnutls_x509_crt_t crt;
 
 	assert(!gnutls_x509_privkey_init(&key) && !gnutls_x509_crt_init(&crt));
-	assert(!gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0));
+	assert(!gnutls_x509_privkey_generate(key, algorithm, bits, 0));
 	assert(!gnutls_x509_crt_set_version(crt, 3) && !gnutls_x509_crt_set_serial(crt, "\1", 1));
 	assert(!gnutls_x509_crt_set_activation_time(crt, time(NULL) - 3600));
 	assert(!gnutls_x509_crt_set_expiration_time(crt, time(NULL) + 3600));
@@ -556,18 +556,22 @@ static void sockets(void)
 
 int main(void)
 {
-	struct rfb_tls *both, *anon, *x509;
+	const unsigned curve = GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1);
+	struct rfb_tls *both, *anon, *x509, *with_rsa;
 
-	pair_make(&server, "husk");
-	pair_make(&stranger, "somebody else");
+	pair_make(&server, "husk", GNUTLS_PK_ECDSA, curve);
+	pair_make(&stranger, "somebody else", GNUTLS_PK_ECDSA, curve);
+	pair_make(&rsa, "husk", GNUTLS_PK_RSA, 2048);
 	sockets();
 	credentials();
 	both = tls_make(&server, true);
 	anon = tls_make(NULL, true);
 	x509 = tls_make(&server, false);
+	with_rsa = tls_make(&rsa, false);
 	works(both);
 	refused(both);
 	refused(x509);
+	refused(with_rsa); /* also RSA without forward secrecy */
 	ends_in_order(x509);
 	no_renegotiation(both);
 	no_resumption(x509);
@@ -577,10 +581,13 @@ int main(void)
 	rfb_tls_free(both);
 	rfb_tls_free(anon);
 	rfb_tls_free(x509);
+	rfb_tls_free(with_rsa);
 	rfb_tls_free(NULL);
 	gnutls_free(server.cert.data);
 	gnutls_free(server.key.data);
 	gnutls_free(stranger.cert.data);
 	gnutls_free(stranger.key.data);
+	gnutls_free(rsa.cert.data);
+	gnutls_free(rsa.key.data);
 	return 0;
 }
