@@ -226,11 +226,10 @@ static int type_text(const struct type_config *c, struct err *e)
 	size_t n = 0;
 	int rc = client_open(&k, c->name, e);
 
-	rc = rc ? rc : client_run(&k, "x-screen", NULL, &about, e);
+	if (!rc && client_run(&k, "x-screen", NULL, &about, e))
+		rc = err_prefix(e, "%s", c->name);
 	if (!rc && !layout)
 		layout = client_text(about, "layout");
-	if (rc)
-		err_prefix(e, "%s", c->name);
 	rc = rc ? rc : layout_new(&l, layout, e);
 	if (!rc) {
 		text = get_text(c, &n, e);
