@@ -35,7 +35,8 @@ ssize_t rfb_decode_more(struct rfb_decoder *d, size_t n)
 
 int rfb_decoder_init(struct rfb_decoder *d, uint32_t w, uint32_t h)
 {
-	*d = (struct rfb_decoder){.format = rfb_format_native, .w = w, .h = h, .pointer = -1, .leds = -1};
+	*d = (struct rfb_decoder){.format = rfb_format_native, .w = w, .h = h, .pointer = -1, .leds = -1,
+		.pixels_max = RFB_DECODE_PIXELS_MAX};
 	if (w > RFB_DECODE_SIDE_MAX || h > RFB_DECODE_SIDE_MAX || (uint64_t)w * h > RFB_DECODE_PIXELS_MAX)
 		return -EINVAL;
 	d->px = calloc((size_t)w * h + 1, sizeof *d->px);

@@ -43,6 +43,7 @@ struct rfb_decoder {
 	struct rfb_format format;     /* at first rfb_format_native; that of rfb_colour_map() for a client without true colour */
 	bool lax;                     /* another's server: unused bits may be set, and the like */
 	bool tight_png;               /* RFB_TIGHT_PNG was asked for: else it is refused */
+	uint32_t pixels_max;          /* a larger picture is refused; at first RFB_DECODE_PIXELS_MAX */
 
 	/* The picture: values in the client's format, as rfb_pixel() has them; with rfb_format_native that is XRGB */
 	uint32_t w, h, *px;           /* w * h, no gaps */

@@ -114,7 +114,7 @@ static ssize_t resize(struct rfb_decoder *d, struct rect r)
 {
 	uint32_t *px;
 
-	if (rect_empty(r) || (uint64_t)r.w * r.h > RFB_DECODE_PIXELS_MAX)
+	if (rect_empty(r) || (uint64_t)r.w * r.h > d->pixels_max)
 		return rfb_decode_fail(d, "no size for a picture");
 	if (d->updating && d->pixels_sent && !d->lax)
 		return rfb_decode_fail(d, "pixels and a new size in one update");
