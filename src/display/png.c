@@ -87,7 +87,7 @@ int png_write(int fd, const struct surface *s, const char *name, struct err *e)
 		rc = err_set(e, ENOMEM, "cannot write %s: out of memory", name);
 	} else {
 		png_set_write_fn(png, &o, put, flush);
-		/* pictures of a screen: level 6 takes four times as long for a tenth less */
+		/* 1280 x 800 of a photo take 0.1 s instead of 0.37 s with level 6, for 3 % more bytes */
 		png_set_compression_level(png, 3);
 		if (!encode(png, info, s, row))
 			rc = o.code ? err_set(e, o.code, "cannot write %s: %s", name, strerror(o.code)) :

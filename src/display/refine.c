@@ -5,7 +5,8 @@
  * to read them. The top byte of a pixel is masked once per tile.
  *
  * Tiles that differ become runs, runs become rectangles, rectangles are joined while that covers few equal pixels more, and
- * at last they are cropped, which is what makes it exact: an encoder of smooth pictures must not see the text beside.
+ * at last they are cropped, which is what makes it exact, and cut where that leaves much out: an encoder of smooth pictures must not see the
+ * text beside.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -19,6 +20,10 @@ enum {
 	CHUNK = 256,  /* tiles in a row at a time */
 	WASTE = 4,    /* equal tiles that a join may cover: about what a rectangle more costs in any encoding */
 	NEAR = 96,    /* how far in the list to look for one to join with */
+	CUTS = 3,     /* how often a rectangle is cut in two */
+	CUT_LEAST = 1024, /* equal pixels that a cut leaves out, and a quarter of all */
+	CUT_ROWS = 2048,
+	CUT_BOXES = 64, /* no cuts where there are more already */
 };
 
 struct box {
@@ -102,8 +107,7 @@ static void compare_row(const struct surface *cur, const struct surface *old, ui
 		pixels4 *d = diff;
 
 		for (uint32_t t = x0; t < full; t++, a += REFINE_TILE, b += REFINE_TILE, d++)
-			*d |= (pixels_at(a) ^ pixels_at(b)) | (pixels_at(a + 4) ^ pixels_at(b + 4)) |
-				(pixels_at(a + 8) ^ pixels_at(b + 8)) | (pixels_at(a + 12) ^ pixels_at(b + 12));
+			*d |= pixels16_differ(a, b);
 		if (full < x1 && !pixels_same(a, b, cur->w % REFINE_TILE))
 			*d = (pixels4){1};
 	}
@@ -120,11 +124,10 @@ static void compare_row(const struct surface *cur, const struct surface *old, ui
 		list_run(l, first, x1, ty);
 }
 
-/* From tiles to the pixels that differ, at the outline. False: none differ any more. */
+/* To the pixels that differ, at the outline. False: none differ any more. */
 static bool crop(const struct surface *cur, const struct surface *old, struct box *b)
 {
-	struct box c = {b->x0 * REFINE_TILE, b->y0 * REFINE_TILE, (uint32_t)min_u64(b->x1 * REFINE_TILE, cur->w),
-		(uint32_t)min_u64(b->y1 * REFINE_TILE, cur->h)};
+	struct box c = *b;
 	uint32_t left, right;
 
 	while (c.y0 < c.y1 && pixels_same(surface_row(cur, c.x0, c.y0), surface_row(old, c.x0, c.y0), c.x1 - c.x0))
@@ -134,17 +137,66 @@ static bool crop(const struct surface *cur, const struct surface *old, struct bo
 	left = c.x1;
 	right = c.x0;
 	for (uint32_t y = c.y0; y < c.y1; y++) {
-		const uint32_t *p = surface_row(cur, 0, y), *q = surface_row(old, 0, y);
-
-		for (uint32_t x = c.x0; x < left; x++)
-			if ((p[x] ^ q[x]) & PIXEL_MASK)
-				left = x;
-		for (uint32_t x = c.x1; x > right; x--)
-			if ((p[x - 1] ^ q[x - 1]) & PIXEL_MASK)
-				right = x;
+		left = c.x0 + pixels_same_first(surface_row(cur, c.x0, y), surface_row(old, c.x0, y), left - c.x0);
+		right = c.x1 - pixels_same_last(surface_row(cur, right, y), surface_row(old, right, y), c.x1 - right);
 	}
 	*b = (struct box){left, c.y0, right, c.y1};
 	return left < right && c.y0 < c.y1;
+}
+
+/*
+ * What has the shape of an L or a T, as a window that was dragged leaves, is better cut in two, below a row of pixels. The row where the
+ * lower part begins, 0 if it is not worth it.
+ */
+static uint32_t cut(const struct surface *cur, const struct surface *old, struct box c)
+{
+	uint16_t left[CUT_ROWS], right[CUT_ROWS]; /* of the rows from this one on; a picture's side is less than 2^16 */
+	uint32_t w = c.x1 - c.x0, h = c.y1 - c.y0, best = 0;
+	uint32_t x0 = w, x1 = 0; /* of the rows down to this one */
+	uint64_t least = area(c) - max_u64(CUT_LEAST, area(c) / 4);
+
+	if (h > CUT_ROWS || w > UINT16_MAX || area(c) < 2 * CUT_LEAST)
+		return 0;
+	for (uint32_t y = h; y--;) {
+		const uint32_t *p = surface_row(cur, c.x0, c.y0 + y), *q = surface_row(old, c.x0, c.y0 + y);
+		uint32_t l = pixels_same_first(p, q, w), r = l < w ? w - pixels_same_last(p, q, w) : 0;
+
+		left[y] = (uint16_t)(y + 1 < h ? min_u64(l, left[y + 1]) : l);
+		right[y] = (uint16_t)(y + 1 < h ? max_u64(r, right[y + 1]) : r);
+	}
+	for (uint32_t y = 0; y + 1 < h; y++) {
+		const uint32_t *p = surface_row(cur, c.x0, c.y0 + y), *q = surface_row(old, c.x0, c.y0 + y);
+		uint64_t both;
+
+		x0 = pixels_same_first(p, q, x0);
+		x1 = w - pixels_same_last(p + x1, q + x1, w - x1);
+		if (x0 >= x1 || left[y + 1] >= right[y + 1])
+			continue;
+		both = (uint64_t)(x1 - x0) * (y + 1) + (uint64_t)(right[y + 1] - left[y + 1]) * (h - y - 1);
+		if (both <= least) {
+			least = both;
+			best = c.y0 + y + 1;
+		}
+	}
+	return best;
+}
+
+/* One box as one or more, at most max, into out; how many. */
+static unsigned box_put(const struct surface *cur, const struct surface *old, struct box c, pixman_box32_t *out, unsigned max,
+	unsigned cuts)
+{
+	uint32_t y;
+
+	if (!crop(cur, old, &c))
+		return 0;
+	y = cuts && max >= 2 ? cut(cur, old, c) : 0;
+	if (y) {
+		unsigned n = box_put(cur, old, (struct box){c.x0, c.y0, c.x1, y}, out, max - 1, cuts - 1);
+
+		return n + box_put(cur, old, (struct box){c.x0, y, c.x1, c.y1}, out + n, max - n, cuts - 1);
+	}
+	*out = (pixman_box32_t){(int32_t)c.x0, (int32_t)c.y0, (int32_t)c.x1, (int32_t)c.y1};
+	return 1;
 }
 
 /* The tiles that where touches, in tiles. */
@@ -176,7 +228,8 @@ void refine_find(const struct surface *cur, const struct surface *old, const pix
 	pixman_box32_t out[REFINE_RECTS];
 	pixman_region32_t tiles;
 	const pixman_box32_t *b;
-	int nboxes, n = 0;
+	unsigned n;
+	int nboxes;
 
 	assert(cur->w == old->w && cur->h == old->h);
 	to_tiles(cur, where, &tiles);
@@ -194,13 +247,14 @@ void refine_find(const struct surface *cur, const struct surface *old, const pix
 		list_coarsen(&l, max);
 		n = 0;
 		for (unsigned i = 0; i < l.n; i++) {
-			struct box c = l.box[i];
+			struct box t = l.box[i];
 
-			if (crop(cur, old, &c))
-				out[n++] = (pixman_box32_t){(int32_t)c.x0, (int32_t)c.y0, (int32_t)c.x1, (int32_t)c.y1};
+			n += box_put(cur, old, (struct box){t.x0 * REFINE_TILE, t.y0 * REFINE_TILE,
+				(uint32_t)min_u64(t.x1 * REFINE_TILE, cur->w), (uint32_t)min_u64(t.y1 * REFINE_TILE, cur->h)},
+				&out[n], REFINE_RECTS - n - (l.n - i - 1), max == REFINE_RECTS && l.n <= CUT_BOXES ? CUTS : 0);
 		}
 		pixman_region32_fini(changed);
-		pixman_region32_init_rects(changed, out, n);
+		pixman_region32_init_rects(changed, out, (int)n);
 		if (pixman_region32_n_rects(changed) <= REFINE_RECTS)
 			return;
 	}

@@ -196,6 +196,39 @@ static void test_many(void)
 	frame_free(&old);
 }
 
+/* Shapes of an L, a T, a U: what is cut is exact, and few. */
+static void test_cut(void)
+{
+	static const struct {
+		struct rect a, b, c;
+		unsigned n;
+		uint64_t area;
+	} shapes[] = {
+		{{100, 50, 512, 3}, {100, 50, 6, 360}, {0, 0, 0, 0}, 2, 512 * 3 + 6 * 357}, /* dragged right and down */
+		{{100, 407, 512, 3}, {606, 50, 6, 360}, {0, 0, 0, 0}, 2, 512 * 3 + 6 * 357}, /* left and up */
+		{{100, 50, 512, 7}, {300, 50, 50, 300}, {0, 0, 0, 0}, 2, 512 * 7 + 50 * 293},
+		{{100, 50, 512, 7}, {300, 50, 50, 300}, {5, 336, 600, 34}, 3, 512 * 7 + 50 * 279 + 600 * 34},
+	};
+	struct surface cur = frame_new(701, 501), old = frame_new(701, 501);
+	pixman_region32_t all, changed;
+	struct rect r[40];
+
+	region_rect(&all, 0, 0, 701, 501);
+	pixman_region32_init(&changed);
+	for (unsigned i = 0; i < ARRAY_LEN(shapes); i++) {
+		memset(cur.px, 0, 501ul * cur.stride);
+		frame_fill(&cur, shapes[i].a, 9);
+		frame_fill(&cur, shapes[i].b, 9);
+		frame_fill(&cur, shapes[i].c, 9);
+		check(&cur, &old, &all, &changed);
+		assert(refine_rects(&changed, r, 40) == shapes[i].n && area(&changed) == shapes[i].area);
+	}
+	pixman_region32_fini(&all);
+	pixman_region32_fini(&changed);
+	frame_free(&cur);
+	frame_free(&old);
+}
+
 /* Parts of larger surfaces, at any address: the stride is not the width. */
 static void test_parts(void)
 {
@@ -223,6 +256,7 @@ int main(void)
 	test_exact();
 	test_random();
 	test_many();
+	test_cut();
 	test_parts();
 	return 0;
 }
