@@ -2,7 +2,7 @@
 /*
  * What the supervisor is told by others: the first byte chooses who. 0: a client of the control socket,
  * through the real server; 1: the guest's console, as the panic search and the escape key see it; 2: husk-vmm's
- * sandbox lines; 3: words of the user.
+ * sandbox lines; 3 and 4: words of the user; 5: keys and pointers by QMP.
  */
 #undef NDEBUG
 #include <assert.h>
@@ -23,7 +23,9 @@
 #include "cmd/panic.h"
 #include "cmd/parse.h"
 #include "cmd/qmp.h"
+#include "cmd/super-int.h"
 #include "cmd/term.h"
+#include "display/input.h"
 #include "sandbox/sandbox.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -205,6 +207,59 @@ static void devices(const char *s)
 	}
 }
 
+/* What comes out of the other end of husk-vmm's line: whole events of a viewer's kind, with numbers in their limits. */
+static unsigned received(int fd)
+{
+	struct vmm_msg m;
+	unsigned events = 0;
+	ssize_t n;
+
+	while ((n = recv(fd, &m, sizeof m, MSG_DONTWAIT)) > 0) {
+		assert((size_t)n == offsetof(struct vmm_msg, text) + m.len && m.type == VMM_INPUT);
+		assert(!(m.len % sizeof(struct input_event)));
+		for (size_t i = 0; i < m.len; i += sizeof(struct input_event), events++) {
+			struct input_event ev;
+
+			memcpy(&ev, m.text + i, sizeof ev);
+			assert(ev.type >= INPUT_KEY && ev.type <= INPUT_RELEASE);
+			assert(ev.type != INPUT_KEY || (ev.code && ev.code < 0x300 && ev.a >= 0 && ev.a <= 2));
+			assert(ev.type != INPUT_POINT || (ev.a >= 0 && ev.a <= INPUT_POINT_MAX && ev.b >= 0 && ev.b <= INPUT_POINT_MAX));
+			assert(ev.type != INPUT_BUTTON || (ev.code >= 0x110 && ev.code <= 0x114));
+		}
+	}
+	return events;
+}
+
+static void input(const char *s)
+{
+	static json_t *(*const commands_of[])(void *, json_t *, struct err *) = {super_x_input, super_send_key, super_send_event};
+	static const struct display_config screen;
+	static struct super super = {.screen = {.cfg = &screen}};
+	static int line[2];
+	struct err e;
+	json_t *args = json_loads(s, 0, NULL);
+
+	if (!super.loop) {
+		super.loop = loop;
+		super.keys.up_timer.fire = super_keys_fire;
+		assert(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, line));
+		super.vmm.child.control = line[0];
+	}
+	for (size_t i = 0; i < ARRAY_LEN(commands_of); i++) {
+		json_t *r = commands_of[i](&super, args, &e);
+		unsigned n = received(line[1]);
+
+		/* all of a command or nothing, but for keys that send-key had held */
+		assert(r || i == 1 || !n);
+		assert(n <= 256 + SUPER_KEYS && super.keys.n <= SUPER_KEYS);
+		json_decref(r);
+	}
+	super_keys_fire(&super.keys.up_timer);
+	assert(!super.keys.n);
+	received(line[1]);
+	json_decref(args);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct sandbox_report r = {.stage = {{.code = 0}}};
@@ -216,7 +271,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	text = strndup((const char *)data + 1, size - 1);
 	assert(text);
-	switch (data[0] % 5) {
+	switch (data[0] % 6) {
 	case 0:
 		control(data + 1, size - 1);
 		break;
@@ -229,8 +284,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 3:
 		words(text);
 		break;
-	default:
+	case 4:
 		devices(text);
+		break;
+	default:
+		input(text);
 	}
 	free(text);
 	return 0;
