@@ -67,35 +67,40 @@ static uint32_t utf8_get(const uint8_t *p, size_t n, size_t *used)
 static int text_take(const uint8_t *p, size_t n, bool latin1, struct buf *text)
 {
 	const uint8_t *end = n ? memchr(p, 0, n) : NULL;
-	size_t len = 0, used;
+	size_t len = 0, room, used;
 	uint8_t *to;
 
 	n = end ? (size_t)(end - p) : n;
+	/* no character of UTF-8 becomes longer */
+	room = min_u64(max_u64(latin1 ? 2 * n : n, 1), RFB_CLIP_TEXT_MAX);
 	buf_clear(text);
-	to = buf_room(text, latin1 ? 2 * n + 1 : n + 1); /* no character of UTF-8 becomes longer; never 0 bytes */
+	to = buf_room(text, room);
 	if (!to)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i += used) {
-		uint32_t ch = p[i];
+		uint8_t two[2];
+		const uint8_t *ch = p + i;
+		size_t out = 1;
 
 		used = 1;
-		if (ch == '\r') {
-			used = i + 1 < n && p[i + 1] == '\n' ? 2 : 1;
-			to[len++] = '\n';
-		} else if (ch < 0x80) {
-			to[len++] = (uint8_t)ch;
-		} else if (latin1) {
-			to[len++] = (uint8_t)(0xc0 | ch >> 6);
-			to[len++] = (uint8_t)(0x80 | (ch & 0x3f));
-		} else if (utf8_get(p + i, n - i, &used) == '?') {
-			to[len++] = '?';
+		if (*ch == '\r') {
+			used = i + 1 < n && ch[1] == '\n' ? 2 : 1;
+			ch = (const uint8_t *)"\n";
+		} else if (*ch >= 0x80 && latin1) {
+			two[0] = (uint8_t)(0xc0 | *ch >> 6);
+			two[1] = (uint8_t)(0x80 | (*ch & 0x3f));
+			ch = two;
+			out = 2;
+		} else if (*ch >= 0x80 && utf8_get(ch, n - i, &used) == '?') {
+			ch = (const uint8_t *)"?";
 		} else {
-			memcpy(to + len, p + i, used);
-			len += used;
+			out = used;
 		}
+		if (out > room - len)
+			return 0; /* longer than the longest text */
+		memcpy(to + len, ch, out);
+		len += out;
 	}
-	if (len > RFB_CLIP_TEXT_MAX)
-		return 0;
 	text->len = len;
 	return 1;
 }

@@ -41,9 +41,9 @@ void rfb_clip_extend(struct rfb_clip *c, struct buf *out);
 int64_t rfb_clip_length(const struct rfb_clip *c, uint32_t length, bool *skip);
 
 /*
- * Takes a whole ClientCutText whose length was not to be skipped; body is as long as rfb_clip_length() said. ours[0, n): what may be
- * asked for, the text that was offered last; n 0: none. Answers go to out.
- * 1: text (emptied before) has a new text, maybe an empty one; 0: nothing new; -EPROTO: close; -ENOMEM.
+ * Takes a whole ClientCutText whose length was not to be skipped; body is as long as rfb_clip_length() said. ours[0, n): what may
+ * be asked for, the text that was offered last; n 0: none. Answers go to out. 1: text, which is emptied before and needs no more
+ * room than RFB_CLIP_TEXT_MAX, has a new text, maybe an empty one; 0: nothing new; -EPROTO: close; -ENOMEM.
  *
  * A request of a few bytes is answered by up to RFB_CLIP_BODY_MAX bytes: who has much of out to read already is not to be
  * listened to.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Plain sockets. The calls do not wait by their flags, so the descriptor is left as it came, and after start no fcntl() is needed. */
+/* Plain sockets. Calls do not wait because of their flags: the descriptor is left as it came, no fcntl() is needed. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

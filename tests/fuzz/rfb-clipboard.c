@@ -79,7 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			memcpy(ours, data, nours);
 			rfb_clip_offer(&c, ours, nours, &out);
 		} else {
-			buf_put(&body, data, n);
+			if (n)
+				buf_put(&body, data, n);
 		}
 		data += n;
 		size -= n;

@@ -321,7 +321,7 @@ static void lies(void)
 {
 	static const uint32_t sizes[] = {6, 7, 1000, 1 << 20, 0x140000 - 1};
 	struct rfb_clip c = {.extended = true};
-	struct buf raw = {.p = NULL}, text = {.p = NULL}, message = {.p = NULL}, out = {.p = NULL};
+	struct buf raw = {.p = NULL}, text = {.max = RFB_CLIP_TEXT_MAX}, message = {.p = NULL}, out = {.p = NULL};
 	uint8_t *zeroes = calloc(1, 64 << 20);
 	uint8_t flags[4] = {PROVIDE >> 24, 0, 0, TEXT};
 
