@@ -90,6 +90,8 @@ static int size_parse(const char *s, struct gpu_config *c)
 {
 	int n = 0;
 
+	if (s[strspn(s, "0123456789x")]) /* sscanf() knows signs and blanks */
+		return -EINVAL;
 	return sscanf(s, "%5" SCNu32 "x%5" SCNu32 "%n", &c->w, &c->h, &n) == 2 && !s[n] ? 0 : -EINVAL;
 }
 
