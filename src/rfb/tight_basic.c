@@ -13,7 +13,8 @@ enum { CONTROL_FILL = 0x80, CONTROL_FILTER = 0x40, FILTER_PALETTE = 1, FILTER_GR
 enum { COMPRESS_MIN = 12 };    /* fewer bytes are sent as they are, without a length */
 enum { DEFAULT_LEVEL = 2, DEFAULT_LEVEL_MONO = 3 };
 enum { FULL_PIXELS = 65536 };  /* in one rectangle of full colour: bounds memory, and its compressed length */
-enum { SPLIT_PIXELS = 4096 };  /* a rectangle with too many colours is halved, down to this */
+enum { SPLIT_PIXELS = 8192 };  /* a rectangle with too many colours is halved, down to this */
+enum { COLOUR_PIXELS = 32 };   /* a palette is not compressed: it pays for so many pixels per colour */
 enum { HASH = 1024, HASH_SHIFT = 32 - 10 };
 
 void *tight_mem(struct tight_job *j, struct tight_mem *m, size_t n)
@@ -269,6 +270,8 @@ static bool few(struct tight_job *j, struct rect r)
 
 	/* an index is no smaller than a pixel of 8 bits */
 	if ((j->p->format.bpp == 8 && !j->p->png) || !tight_index(j, r, &pal))
+		return false;
+	if (pal.n > 2 && (uint64_t)r.w * r.h / pal.n < COLOUR_PIXELS)
 		return false;
 	if (pal.n == 1) {
 		tight_fill(j, r, pal.colour[0]);

@@ -27,7 +27,7 @@ enum { CELL_W = 8, CELL_H = 16, COLS_MAX = TIGHT_WIDTH / CELL_W + 1 };
 enum { PHOTO_MIN = 1024 };             /* pixels: fewer do not pay for JPEG's tables */
 enum { PHOTO_MAX = 512 * 1024 };       /* pixels: the length must fit, and the other side can begin earlier */
 enum { PHOTO_MAX_16 = 64 * 1024 };     /* libvncclient's room for a JPEG, if it is not 32 bits that it wants in the end */
-enum { MANY_MAX = 64 * 1024 };
+enum { MANY_MAX = 64 * 1024, COLUMN = 256 / CELL_W };
 enum { TWO_MAX = 1024 * 1024 };
 enum { PHOTO_COLOURS = 8 };            /* a cell with no more of them is drawn */
 enum { STRONG = 64 };                  /* a step between neighbours that is an edge */
@@ -365,9 +365,35 @@ static bool runs_join(const struct plan *p, struct run *r, unsigned *nr, unsigne
 	return true;
 }
 
-/* The runs of a row of cells, at most COLS_MAX; how many */
-static unsigned runs_of_row(const struct plan *p, unsigned y, struct run *r)
+/*
+ * Runs of many colours end at columns of COLUMN cells, so that they continue from row to row more often, and zlib has in
+ * its window what is above, not only what is beside. A rest of less than half a column is left where it is.
+ */
+static unsigned runs_split(const struct plan *p, const struct run *from, unsigned n, struct run *to)
 {
+	unsigned first = p->r.x / CELL_W, m = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct run r = from[i];
+
+		while (r.many) {
+			unsigned end = (r.x0 + first) / COLUMN * COLUMN + COLUMN - first;
+
+			if (r.x1 < end + COLUMN / 2)
+				break;
+			to[m] = r;
+			to[m++].x1 = end;
+			r.x0 = end;
+		}
+		to[m++] = r;
+	}
+	return m;
+}
+
+/* The runs of a row of cells, at most COLS_MAX; how many */
+static unsigned runs_of_row(const struct plan *p, unsigned y, struct run *to)
+{
+	struct run r[COLS_MAX];
 	unsigned n = 0, m = 0;
 
 	for (unsigned x = 0; x < p->cols; x++) {
@@ -389,7 +415,7 @@ static unsigned runs_of_row(const struct plan *p, unsigned y, struct run *r)
 		while (runs_join(p, r, &m, 2) || runs_join(p, r, &m, 3))
 			;
 	}
-	return m;
+	return runs_split(p, r, m, to);
 }
 
 static void run_send(const struct plan *p, const struct run *r)

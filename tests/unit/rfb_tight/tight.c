@@ -146,7 +146,7 @@ static const struct rfb_params lossless = {.format = {32, 24, false, true, 255, 
 /* All pictures, sizes and formats, with and without PNG; each session goes through several pictures. */
 static void everything(bool png)
 {
-	static const uint32_t size[][2] = {{1, 1}, {1, 97}, {2, 2}, {3, 3}, {97, 1}, {7, 5}, {16, 16}, {40, 33}, {200, 130}, {2100, 20}};
+	static const uint32_t size[][2] = {{1, 1}, {1, 97}, {2, 2}, {3, 3}, {4, 3}, {8, 12}, {97, 1}, {7, 5}, {16, 16}, {40, 33}, {200, 130}, {2100, 20}};
 
 	for (unsigned f = 0; f < PIC_FORMATS; f++)
 		for (unsigned i = 0; i < ARRAY_LEN(size); i++) {
@@ -224,6 +224,18 @@ static void choice(void)
 	pic_paint(&s, COLOURS_257);
 	session_update(&t, &s, r);
 	assert(t.filter[0] > 0 && t.out.len < r.w * r.h * 3);
+	pic_paint(&s, TEXT_SOFT);
+	session_update(&t, &s, r);
+	assert(t.rects == 1 && t.filter[1] == 1 && t.colours_max > 2 && t.out.len < 11000);
+	pic_paint(&s, STRIPES);
+	session_update(&t, &s, r);
+	assert(t.rects < 10 && t.out.len < 500);
+	/* what is large and of one colour is filled, though its colour would do as the paper of what is below */
+	pic_paint(&s, TEXT);
+	for (uint32_t y = 0; y < r.h / 2; y++)
+		memset(surface_row(&s, 0, y), 0, r.w * 4);
+	session_update(&t, &s, r);
+	assert(t.kind[FILL] == 1 && t.rects == 2);
 	/* the gradient filter: only if it may be, and pays */
 	pic_paint(&s, PHOTO);
 	session_update(&t, &s, r);
