@@ -40,8 +40,8 @@ int rfb_tls_new(struct rfb_tls **t, int cert_fd, int key_fd, bool anonymous, str
 void rfb_tls_free(struct rfb_tls *t);
 bool rfb_tls_has_cert(const struct rfb_tls *t);
 /*
- * Wraps under, which it takes, also on failure. x509: with the certificate, else anonymous Diffie-Hellman. What of the
- * peer's bytes was read already is early[0, n). NULL: no memory. The handshake is done by rfb_stream_tls_shake().
+ * Wraps under, which it takes, also on failure. x509: with the certificate, which t must have; else anonymous Diffie-Hellman,
+ * which it must allow. What of the peer's bytes was read already is early[0, n). NULL: no memory. The handshake is done by rfb_stream_tls_shake().
  */
 struct rfb_stream *rfb_stream_tls(struct rfb_tls *t, struct rfb_stream *under, bool x509, const void *early, size_t n);
 int rfb_stream_tls_shake(struct rfb_stream *s); /* 0: done; -EAGAIN: when readable (or wants_write()) again; -errno: failed */
