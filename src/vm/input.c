@@ -395,8 +395,8 @@ void input_events(struct input *in, const struct input_event *ev, unsigned n)
 			release(in);
 			break;
 		}
+		input_update(in); /* what can go at once is not made one with what follows */
 	}
-	input_update(in);
 }
 
 void input_leds(struct input *in, bool virtio, uint32_t leds)
