@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "guest.h"
@@ -385,6 +387,38 @@ static void bad_commands(void)
 	guest_fini(&g);
 }
 
+/* A driver that always has more: others have their turn, and it is gone on with. */
+static unsigned endless;
+
+static void one_more(void *arg, uint64_t gpa, uint64_t len)
+{
+	(void)arg, (void)len;
+	if (gpa == GUEST_ANSWER && endless) {
+		endless--;
+		drv_add(&g.d, 0, (struct drv_seg[]){{DRV_DATA, 24, false}, {GUEST_ANSWER, 24, true}}, 2);
+	}
+}
+
+static void more_and_more(void)
+{
+	uint64_t n;
+
+	begin_two();
+	g.d.q[0].vq.kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	assert(g.d.q[0].vq.kick_fd >= 0);
+	g.d.q[0].vq.written = one_more;
+	endless = 3000;
+	one_more(NULL, GUEST_ANSWER, 0);
+	drv_kick(&g.d, 0);
+	assert(guest_stat(&g, "commands") == 1024 && endless == 3000 - 1025);
+	assert(read(g.d.q[0].vq.kick_fd, &n, sizeof n) == sizeof n);
+	while (endless || read(g.d.q[0].vq.kick_fd, &n, sizeof n) == sizeof n)
+		drv_kick(&g.d, 0);
+	assert(guest_stat(&g, "commands") == 3000);
+	close(g.d.q[0].vq.kick_fd);
+	guest_fini(&g);
+}
+
 /* ---- cursor ---- */
 
 static void cursor(void)
@@ -572,6 +606,7 @@ int main(void)
 	bad_rects();
 	pieces();
 	bad_commands();
+	more_and_more();
 	cursor();
 	resize();
 	many_modes();

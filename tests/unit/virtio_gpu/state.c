@@ -151,6 +151,42 @@ static void full(void)
 	munmap(state, GPU_STATE);
 }
 
+/* Less memory than there was: a map that changed while queues were stopped, and the next process' */
+static void other_memory(void)
+{
+	static struct guest g;
+	void *state = shared(GPU_STATE);
+	struct virtq *vq;
+	struct mem small;
+
+	guest_init(&g, 1);
+	mem_init_empty(&small);
+	assert(!mem_attach(&small, 0, GUEST_FB + MIB, g.mem.fd, 0, NULL));
+	guest_device(&g, &(struct gpu_config){.state = state});
+	start(&g);
+	guest_paint(&g, GUEST_FB, 64, 64, 1);
+	guest_picture(&g, 1, 64, 64, GUEST_FB);
+	guest_picture(&g, 2, 64, 64, GUEST_FB + MIB);
+	assert(guest_scanout(&g, 0, 2, RECT(0, 0, 64, 64)) == OK);
+	vq = &g.d.q[0].vq;
+	g.dev->ops->stop(g.dev, 0);
+	vq->mem = &small;
+	vq->last = &small.region[0];
+	assert(!g.dev->ops->start(g.dev, 0, vq));
+	assert(guest_transfer(&g, 1, RECT(0, 0, 64, 64), 0) == OK);
+	assert(guest_transfer(&g, 2, RECT(0, 0, 64, 64), 0) == VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER);
+	assert(guest_scanout(&g, 0, 1, RECT(0, 0, 64, 64)) == OK && guest_shows(&g, 0, 64, 64, RECT(0, 0, 64, 64), 0, 0, 1));
+	die(&g, state);
+	g.d.mem = &small;
+	start(&g);
+	assert(guest_stat(&g, "resources") == 2 && guest_stat(&g, "lost") == 1);
+	assert(guest_transfer(&g, 1, RECT(0, 0, 64, 64), 0) == OK);
+	assert(guest_transfer(&g, 2, RECT(0, 0, 64, 64), 0) == VIRTIO_GPU_RESP_ERR_UNSPEC && guest_unref(&g, 2) == OK);
+	guest_fini(&g);
+	mem_fini(&small);
+	munmap(state, GPU_STATE);
+}
+
 /* What a process that was taken over may have left */
 static void hostile(void)
 {
@@ -435,6 +471,7 @@ int main(void)
 {
 	survives();
 	full();
+	other_memory();
 	hostile();
 	killed();
 	return 0;
