@@ -211,7 +211,11 @@ static void choice(void)
 	pic_paint(&s, TEXT);
 	session_update(&t, &s, r);
 	assert(t.rects == 1 && t.filter[1] == 1 && t.colours_max == 2 && t.out.len < 4000);
-	/* few words of one colour each: lines of two colours */
+	/* the same again repeats what was sent, even if it begins with ink this time */
+	plain = t.out.len;
+	*surface_row(&s, 0, 0) ^= 0xaaaaaa;
+	session_update(&t, &s, r);
+	assert(t.out.len < plain / 8);
 	pic_paint(&s, COLOURS_2);
 	session_update(&t, &s, r);
 	assert(t.colours_max == 2 && t.out.len < r.w * r.h / 8 * 11 / 10);
