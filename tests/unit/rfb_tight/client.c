@@ -6,6 +6,7 @@
 #include <rfb/rfbclient.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <turbojpeg.h>
 #include <unistd.h>
 
 #include "pictures.h"
@@ -134,6 +135,8 @@ static void session(const struct rfb_format *f)
 	pthread_join(thread, NULL);
 	free(c->frameBuffer);
 	c->frameBuffer = NULL;
+	if (c->tjhnd) /* the library forgets it */
+		tjDestroy(c->tjhnd);
 	rfbClientCleanup(c); /* closes its socket */
 	close(fd[0]);
 	buf_fini(&srv.out);
