@@ -102,7 +102,8 @@ static size_t tile(const struct rfb_format *f, struct carried *c, const uint32_t
 
 			if (left[y * w + x] == background)
 				continue;
-			if ((size_t)(p - to) + each >= limit || count == 255)
+			/* Long before there are 256: one colour has half the pixels at most, others are 3 bytes each or more. */
+			if ((size_t)(p - to) + each >= limit)
 				return raw_tile(f, c, px, n, to);
 			if (mask & COLOURED)
 				p += rfb_pixel_put(f, p, left[y * w + x]);

@@ -154,10 +154,8 @@ int rfb_decode_inflate_upto(struct rfb_decoder *d, struct rfb_decode_stream *s, 
 		return -ENOMEM;
 	if (rc != Z_OK && rc != Z_BUF_ERROR)
 		return (int)rfb_decode_fail(d, "zlib: %s (%d)", s->z.msg ? s->z.msg : "the stream ends", rc);
-	if (*len > max)
+	if (*len > max || s->z.avail_in)
 		return (int)rfb_decode_fail(d, "zlib: more than %zu bytes", max);
-	if (s->z.avail_in)
-		return (int)rfb_decode_fail(d, "zlib: %u bytes of input are left over", s->z.avail_in);
 	return 0;
 }
 

@@ -138,21 +138,20 @@ static void hextile(void)
 		4 | 8, 0xff, 1, 0x03, 0x10,
 		2, 0xc0,
 		8, 1, 0x10, 0x01);
-	/* A raw tile ends both: 3 x 1 with three colours, then one wide tile cannot follow in a row, so the next row of tiles. */
+	/* A raw tile ends both. */
 	clear(0);
-	for (unsigned i = 0; i < 256; i++) /* all different from their neighbours */
-		px[i / 16 * W + i % 16] = (i * 73 & 0xe0) << 16 | (i * 37 & 0xe0) << 8 | (i * 11 & 0xc0);
+	box(3, 3, 1, 1, 0xffffff);
+	for (unsigned i = 0; i < 256; i++) /* different from their neighbours */
+		px[i / 16 * W + 16 + i % 16] = (i * 73 & 0xe0) << 16 | (i * 37 & 0xe0) << 8 | (i * 11 & 0xc0);
+	box(32 + 4, 5, 1, 1, 0xffffff);
 	{
-		uint8_t expect[1 + 256 + 4 + 1];
-		uint32_t n = 0;
+		uint8_t expect[6 + 1 + 256 + 6 + 1] = {2 | 4 | 8, 0x00, 0xff, 1, 0x33, 0x00, 1};
+		uint32_t n = 7;
 
-		expect[n++] = 1;
 		for (unsigned i = 0; i < 256; i++)
-			expect[n++] = (uint8_t)rfb_pixel(&bgr233, px[i / 16 * W + i % 16]);
-		expect[n++] = 2;
-		expect[n++] = 0;
-		expect[n++] = 0;
-		is(&rfb_hextile, &bgr233, (struct rect){0, 0, 48, 16}, expect, n);
+			expect[n++] = (uint8_t)rfb_pixel(&bgr233, px[i / 16 * W + 16 + i % 16]);
+		memcpy(expect + n, (uint8_t[]){2 | 4 | 8, 0x00, 0xff, 1, 0x45, 0x00, 0}, 7);
+		is(&rfb_hextile, &bgr233, (struct rect){0, 0, 64, 16}, expect, n + 7);
 	}
 	/* edges: 17 x 17 has tiles of 1 x 16, 16 x 1, 1 x 1 */
 	clear(0);
@@ -184,7 +183,18 @@ static void zrle(void)
 		px[i] = (i % 5) << 5;
 	IS(rfb_zrle, rfb_format_native, ((struct rect){0, 0, 9, 1}), 5, 0, 0, 0, 0x20, 0, 0, 0x40, 0, 0, 0x60, 0, 0, 0x80, 0, 0,
 		0x01, 0x23, 0x40, 0x12, 0x30);
+	/* Palette RLE would take 13 bytes, but zlib likes packed indices better. */
+	clear(0);
+	px[W + 15] = 0xffffff;
+	{
+		uint8_t expect[1 + 6 + 32] = {2, 0, 0, 0, 0xff, 0xff, 0xff};
+
+		expect[7 + 3] = 1;
+		is(&rfb_zrle, &rfb_format_native, (struct rect){0, 0, 16, 16}, expect, sizeof expect);
+	}
 	/* few pixels of many colours: raw */
+	for (unsigned i = 0; i < 3; i++)
+		px[i] = i << 5;
 	IS(rfb_zrle, rfb_format_native, ((struct rect){0, 0, 3, 1}), 0, 0, 0, 0, 0x20, 0, 0, 0x40, 0, 0);
 	/*
 	 * 18 colours, long runs: palette RLE. 4096 pixels: 32 runs of one, one of 255 (254), another colour for the rest, 3809 =
