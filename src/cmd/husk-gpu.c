@@ -60,17 +60,14 @@ static size_t stats(void *arg, char *buf, size_t len)
 	return gpu_stats(((struct program *)arg)->dev, buf, len);
 }
 
-/* A viewer's wishes. What is malformed, or no size, is nobody's wish; an end means that there is no viewer any more. */
+/* Viewers' wishes. What is malformed, or no size, is nobody's wish; an empty datagram is no end. */
 static void resize_ready(struct watch *w, uint32_t events)
 {
 	struct program *p = CONTAINER_OF(w, struct program, resize);
 	struct resize_wish wish[2];
 	ssize_t n = recv(w->fd, wish, sizeof wish, MSG_DONTWAIT);
 
-	(void)events;
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0)
+	if (n < 0 ? errno != EAGAIN && errno != EINTR : !n && events & (EPOLLHUP | EPOLLRDHUP))
 		loop_del(p->d.loop, w);
 	else if (n == sizeof wish[0] && !gpu_resize(p->dev, &wish[0]))
 		log_debug("gpu", "head %u: %ux%u is wished for", wish[0].head, wish[0].w, wish[0].h);
@@ -115,7 +112,7 @@ static int program_open(struct program *p, struct gpu_config *c, int *scanout, i
 	rc = rc ? rc : gpu_new(&p->dev, c, e);
 	if (rc || p->resize.fd < 0)
 		return rc;
-	rc = loop_add(p->d.loop, &p->resize, EPOLLIN);
+	rc = loop_add(p->d.loop, &p->resize, EPOLLIN | EPOLLRDHUP);
 	return rc ? err_set(e, -rc, "--resize-fd: %s", strerror(-rc)) : 0;
 }
 

@@ -8,7 +8,7 @@
 #include "virtio/gpu.h"
 
 struct timing {
-	uint32_t w, h, total_w, total_h, khz, mm_w, mm_h;
+	uint32_t w, h, total_w, total_h, khz, mm_w, mm_h, vsync;
 };
 
 static struct timing timing(const uint8_t *d)
@@ -18,6 +18,7 @@ static struct timing timing(const uint8_t *d)
 	t.total_w = t.w + (d[3] | (d[4] & 15u) << 8);
 	t.total_h = t.h + (d[6] | (d[7] & 15u) << 8);
 	t.khz = get_u16(d) * 10u;
+	t.vsync = d[10] & 15;
 	t.mm_w = d[12] | (d[14] & 0xf0u) << 4;
 	t.mm_h = d[13] | (d[14] & 15u) << 8;
 	/* syncs inside the blanks */
@@ -51,11 +52,11 @@ static struct timing check(uint32_t w, uint32_t h)
 int main(void)
 {
 	static const struct timing known[] = {
-		{.w = 1024, .h = 768, .total_w = 1184, .total_h = 790, .khz = 56000, .mm_w = 270, .mm_h = 203},
-		{.w = 1280, .h = 800, .total_w = 1440, .total_h = 823, .khz = 71000, .mm_w = 338, .mm_h = 211},
-		{.w = 1920, .h = 1080, .total_w = 2080, .total_h = 1111, .khz = 138500, .mm_w = 508, .mm_h = 285},
-		{.w = 2560, .h = 1440, .total_w = 2720, .total_h = 1481, .khz = 241500, .mm_w = 677, .mm_h = 381},
-		{.w = 3840, .h = 2160, .total_w = 4000, .total_h = 2222, .khz = 533000, .mm_w = 1016, .mm_h = 571},
+		{.w = 1024, .h = 768, .total_w = 1184, .total_h = 790, .khz = 56000, .mm_w = 270, .mm_h = 203, .vsync = 4},
+		{.w = 1280, .h = 800, .total_w = 1440, .total_h = 823, .khz = 71000, .mm_w = 338, .mm_h = 211, .vsync = 6},
+		{.w = 1920, .h = 1080, .total_w = 2080, .total_h = 1111, .khz = 138500, .mm_w = 508, .mm_h = 285, .vsync = 5},
+		{.w = 2560, .h = 1440, .total_w = 2720, .total_h = 1481, .khz = 241500, .mm_w = 677, .mm_h = 381, .vsync = 5},
+		{.w = 3840, .h = 2160, .total_w = 4000, .total_h = 2222, .khz = 533000, .mm_w = 1016, .mm_h = 571, .vsync = 5},
 	};
 	static const uint32_t sides[] = {1, 2, 7, 63, 64, 100, 255, 256, 257, 1365, 1366, 2047, 2048, 4094, 4095, 4096, 5120, 8192};
 
@@ -64,7 +65,7 @@ int main(void)
 		struct timing t = check(k->w, k->h);
 
 		assert(t.total_w == k->total_w && t.total_h == k->total_h && t.mm_w == k->mm_w && t.mm_h == k->mm_h);
-		assert(t.khz >= k->khz && t.khz < k->khz + 500);
+		assert(t.vsync == k->vsync && t.khz >= k->khz && t.khz < k->khz + 500);
 	}
 	for (unsigned i = 0; i < ARRAY_LEN(sides); i++)
 		for (unsigned k = 0; k < ARRAY_LEN(sides); k++)

@@ -4,12 +4,14 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -128,11 +130,14 @@ static void runs(int heads, int scanout, int event, int state, bool again)
 	assert(config().events == again); /* the one before was killed with an event that nobody had seen */
 	config_clear();
 	/* no wishes: too short, too long, nothing, of no head, no size; then one */
-	assert(send(wish[0], w, 11, 0) == 11 && send(wish[0], w, 24, 0) == 24 && send(wish[0], w, sizeof w, 0) == sizeof w);
+	assert(send(wish[0], w, 0, 0) == 0 && send(wish[0], w, 11, 0) == 11 && send(wish[0], w, 24, 0) == 24 && send(wish[0], w, sizeof w, 0) == sizeof w);
 	w[0].head = 2;
 	assert(send(wish[0], w, 12, 0) == 12);
 	w[0] = (struct resize_wish){0, UINT32_MAX, 5};
 	assert(send(wish[0], w, 12, 0) == 12);
+	for (int left = 1; left; poll(NULL, 0, 1))
+		assert(!ioctl(wish[0], SIOCOUTQ, &left));
+	assert(!config().events); /* one thread: all of them are done */
 	w[0] = (struct resize_wish){0, 900 + again, 700};
 	assert(send(wish[0], w, 12, 0) == 12);
 	while (!config().events)
