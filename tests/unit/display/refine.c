@@ -119,6 +119,26 @@ static void test_exact(void)
 	frame_free(&old);
 }
 
+/* Wider than what is compared at a time: each tile counts, at each end of it. */
+static void test_wide(void)
+{
+	struct surface cur = frame_new(20000, 17), old = frame_new(20000, 17);
+	pixman_region32_t all, changed;
+
+	region_rect(&all, 0, 0, 20000, 17);
+	pixman_region32_init(&changed);
+	for (uint32_t x = 0; x < 20000; x += 16) {
+		*surface_row(&cur, x, 16) = 1;
+		refine_find(&cur, &old, &all, &changed);
+		is_one(&changed, (int)x, 16, 1, 1);
+		*surface_row(&cur, x, 16) = 0;
+	}
+	pixman_region32_fini(&all);
+	pixman_region32_fini(&changed);
+	frame_free(&cur);
+	frame_free(&old);
+}
+
 /* Pictures of any size, differing anywhere, asked for anywhere. */
 static void test_random(void)
 {
@@ -254,6 +274,7 @@ static void test_parts(void)
 int main(void)
 {
 	test_exact();
+	test_wide();
 	test_random();
 	test_many();
 	test_cut();

@@ -85,6 +85,7 @@ static void test_rects(void)
 	assert(rects_add(r, n, 3, rc(0, 8, 15, 8)) == 1 && same(r[0], rc(0, 0, 15, 16))); /* below, overlapping */
 	n = rects_add(r, n, 3, rc(16, 0, 5, 16)); /* a gap */
 	assert(n == 2 && same(r[1], rc(16, 0, 5, 16)));
+	assert(rects_add(r, n, 3, rc(16, 17, 5, 16)) == 3 && same(r[2], rc(16, 17, 5, 16)) && same(r[1], rc(16, 0, 5, 16)));
 	n = rects_add(r, n, 3, rc(100, 100, 5, 5));
 	assert(n == 3);
 	n = rects_add(r, n, 3, rc(110, 100, 5, 6)); /* no room: with the nearest */
@@ -448,6 +449,44 @@ static void test_race(void)
 	end();
 }
 
+/* Cursors only, with rests between that are long enough for a reader, and others that are not. */
+static void *pointer(void *arg)
+{
+	static uint32_t px[SCANOUT_CURSOR_MAX * SCANOUT_CURSOR_MAX];
+
+	for (uint32_t i = 1; !atomic_load(&stop); i++) {
+		for (uint32_t n = 0; n < ARRAY_LEN(px); n++)
+			px[n] = i;
+		scanout_cursor(s, SCANOUT_CURSOR_MAX, SCANOUT_CURSOR_MAX, 0, 0, px);
+		for (uint64_t until = now_ns() + i % 16 * 4000; now_ns() < until;)
+			;
+	}
+	return arg;
+}
+
+static void test_cursor_race(void)
+{
+	struct scanout_view_cursor c;
+	pthread_t t;
+	uint64_t end_ns = now_ns() + 5000000000;
+	unsigned cursors = 0;
+
+	begin();
+	atomic_store(&stop, false);
+	assert(!pthread_create(&t, NULL, pointer, NULL));
+	while (cursors < 500 && now_ns() < end_ns) {
+		if (!scanout_view_cursor(v, &c))
+			continue;
+		cursors++;
+		for (unsigned k = 1; k < c.w * c.h; k++)
+			assert(c.px[k] == c.px[0]);
+	}
+	assert(cursors > 10);
+	atomic_store(&stop, true);
+	pthread_join(t, NULL);
+	end();
+}
+
 /* What is drawn and announced is never missed: the last look gives the last state. */
 static void *drawer(void *arg)
 {
@@ -505,6 +544,7 @@ int main(void)
 	test_restart();
 	test_hostile();
 	test_race();
+	test_cursor_race();
 	test_nothing_missed();
 	return 0;
 }
