@@ -30,11 +30,9 @@ static int add(struct events *l, uint16_t type, uint16_t code, int32_t a, int32_
 
 static int deliver(struct super *s, const struct events *l, struct err *e)
 {
-	const size_t most = VMM_TEXT_MAX / sizeof l->ev[0];
-	int rc = 0;
+	int rc = l->n ? child_send_data(&s->vmm.child, VMM_INPUT, l->ev, l->n * sizeof l->ev[0]) : 0;
 
-	for (unsigned i = 0; i < l->n && !rc; i += most)
-		rc = child_send_data(&s->vmm.child, VMM_INPUT, l->ev + i, min_u64(most, l->n - i) * sizeof l->ev[0]);
+	_Static_assert(sizeof l->ev <= VMM_TEXT_MAX, "all of a command is one message");
 	return rc ? err_set(e, -rc, "husk-vmm cannot be reached: %s", strerror(-rc)) : 0;
 }
 

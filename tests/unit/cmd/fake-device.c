@@ -32,7 +32,8 @@ int main(int argc, char **argv)
 	const char *word = "";
 	bool restart = false, fail = false, vnc = false;
 	struct vmm_msg m;
-	char text[4000] = "";
+	char text[4000] = "", secret[100];
+	ssize_t password = -1;
 	const struct rlimit none = {0, 0};
 
 	for (int i = 1; i < argc; i++) {
@@ -43,6 +44,8 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[i], "--serial") || !strcmp(argv[i], "--hostname") || !strcmp(argv[i], "--layout"))
 			word = argv[i + 1];
 		vnc |= !strcmp(argv[i], "--listen-fd");
+		if (!strcmp(argv[i], "--password-fd"))
+			password = read(atoi(argv[i + 1]), secret, sizeof secret);
 		restart |= !strcmp(argv[i], "--restart");
 		fail |= !strcmp(argv[i], "--fail");
 		strncat(text, argv[i], 100);
@@ -52,6 +55,8 @@ int main(int argc, char **argv)
 	setrlimit(RLIMIT_CORE, &none);
 	/* the arguments, where a test can read them */
 	fprintf(stderr, "fake: %s\n", text);
+	if (password >= 0)
+		fprintf(stderr, "fake: the password has %zd bytes\n", password);
 	if (!strcmp(word, "error")) {
 		vmm_msg_send(control, VMM_ERROR, 1, 0, "it is locked by another program");
 		return 1;
