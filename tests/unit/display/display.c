@@ -330,6 +330,34 @@ static void test_storm(void)
 	end();
 }
 
+/* A guest that tries what modes there are: whatever is shown is shown right, to the last pixel. */
+static void test_absurd(void)
+{
+	static const uint32_t sides[] = {1, 2, 15, 16, 17, 4095, 4096, 4097, 8191, 8192, 8193, 65535, 65536, 0x7fffffff, UINT32_MAX, 0};
+	struct surface p, line = {.stride = 0, .px = calloc(SCANOUT_SIDE_MAX, 4)}; /* all its rows are one */
+
+	begin();
+	for (unsigned i = 0; i < ARRAY_LEN(sides) * ARRAY_LEN(sides); i++) {
+		uint32_t w = sides[i / ARRAY_LEN(sides)], h = sides[i % ARRAY_LEN(sides)];
+
+		if (!scanout_mode(s[1], w, h, &p))
+			continue;
+		*surface_row(&p, w - 1, h - 1) = 0xff000000 | i;
+		scanout_damage(s[1], (struct rect){w - 1, h - 1, UINT32_MAX, UINT32_MAX});
+		scanout_commit(s[1]);
+		display_free(d); /* which would wait a little before it shows the next one */
+		assert(!display_new(&d, loop, fds, N, ev, NULL));
+		is_picture(w, h, 1, false);
+		line.w = w;
+		line.h = h;
+		*surface_row(&line, w - 1, 0) = 0x77777777;
+		display_read(d, &line, (struct rect){w - 1, h - 1, 9, 9});
+		assert(*surface_row(&line, w - 1, 0) == i);
+	}
+	free(line.px);
+	end();
+}
+
 static void test_refused(void)
 {
 	struct display *other = NULL;
@@ -351,6 +379,7 @@ int main(void)
 	test_damage();
 	test_cursor();
 	test_storm();
+	test_absurd();
 	test_refused();
 	return 0;
 }
