@@ -89,10 +89,26 @@ static void list_encoding(struct conn_encodings *l, int32_t id)
 		*l = (struct conn_encodings){rfb_encoder_find(id), id, l->can, l->level, l->quality};
 }
 
+static void fence_answer(struct rfb_conn *c, uint32_t flags, const uint8_t *payload, unsigned len)
+{
+	buf_be32(&c->out, (uint32_t)MSG_FENCE << 24);
+	buf_be32(&c->out, flags & (FENCE_BEFORE | FENCE_AFTER | FENCE_SYNC_NEXT));
+	buf_u8(&c->out, (uint8_t)len);
+	buf_put(&c->out, payload, len);
+}
+
+static void sync_answer(struct rfb_conn *c)
+{
+	if (c->sync)
+		fence_answer(c, c->sync_flags, c->sync_payload, c->sync_len);
+}
+
 static void encodings_end(struct rfb_conn *c)
 {
 	unsigned before = c->enc.can;
 
+	sync_answer(c);
+	c->sync = false;
 	if (!c->listed.ops)
 		c->listed.ops = &rfb_raw;
 	c->enc = c->listed;
@@ -162,14 +178,6 @@ static ssize_t on_continuous(struct rfb_conn *c, const uint8_t *p, size_t n)
 
 /* --- fences, size ------------------------------------------------------------------------------- */
 
-static void fence_answer(struct rfb_conn *c, uint32_t flags, const uint8_t *payload, unsigned len)
-{
-	buf_be32(&c->out, (uint32_t)MSG_FENCE << 24);
-	buf_be32(&c->out, flags & (FENCE_BEFORE | FENCE_AFTER | FENCE_SYNC_NEXT));
-	buf_u8(&c->out, (uint8_t)len);
-	buf_put(&c->out, payload, len);
-}
-
 static ssize_t on_fence(struct rfb_conn *c, const uint8_t *p, size_t n)
 {
 	uint32_t flags = be32(p + 4);
@@ -185,7 +193,14 @@ static ssize_t on_fence(struct rfb_conn *c, const uint8_t *p, size_t n)
 		/* the update that is made now was begun before the fence, and so belongs before its answer */
 		if (flags & (FENCE_SYNC_NEXT | FENCE_AFTER) && must_wait(c))
 			return 0;
-		fence_answer(c, flags, p + 9, len);
+		if (!(flags & FENCE_SYNC_NEXT)) {
+			fence_answer(c, flags, p + 9, len);
+		} else {
+			c->sync_later = true;
+			c->sync_flags = flags;
+			c->sync_len = len;
+			memcpy(c->sync_payload, p + 9, len);
+		}
 	} else if (len == 4) {
 		pace_acked(&c->pace, be32(p + 9), now_ns());
 	}
@@ -429,7 +444,16 @@ ssize_t conn_parse(struct rfb_conn *c, const uint8_t *p, size_t n)
 		return bad(c, "a message of unknown type");
 	if (n < m->len)
 		return 0;
+	if (m->type != MSG_ENCODINGS)
+		sync_answer(c);
 	used = m->on(c, p, n);
+	if (!used) {
+		c->out.len = before; /* nobody has said anything but us: later */
+		return 0;
+	}
+	if (m->type != MSG_ENCODINGS)
+		c->sync = c->sync_later;
+	c->sync_later = false;
 	conn_answered(c, before);
 	return used;
 }
