@@ -326,7 +326,8 @@ void screen_vnc_args(const struct screen_fds *s, struct child_args *a)
 		child_arg_fd(a, "--scanout-fd", s->reader[i]);
 	child_arg_fd(a, "--event-fd", s->event);
 	child_arg_fd(a, "--input-fd", s->input[0]);
-	child_arg_fd(a, "--resize-fd", s->resize[0]);
+	if (c->gpu)
+		child_arg_fd(a, "--resize-fd", s->resize[0]);
 	child_arg_text(a, "--layout", c->layout);
 	for (unsigned i = 0; i < s->nlisteners; i++) {
 		const struct screen_listener *l = &s->listener[i];

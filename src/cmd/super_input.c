@@ -30,9 +30,11 @@ static int add(struct events *l, uint16_t type, uint16_t code, int32_t a, int32_
 
 static int deliver(struct super *s, const struct events *l, struct err *e)
 {
-	int rc = l->n ? child_send_data(&s->vmm.child, VMM_INPUT, l->ev, l->n * sizeof l->ev[0]) : 0;
+	int rc = 0;
 
-	_Static_assert(sizeof l->ev <= VMM_TEXT_MAX, "all of a command is one message");
+	/* as many at a time as a viewer may send */
+	for (unsigned i = 0; i < l->n && !rc; i += INPUT_EVENTS)
+		rc = child_send_data(&s->vmm.child, VMM_INPUT, l->ev + i, min_u64(INPUT_EVENTS, l->n - i) * sizeof l->ev[0]);
 	return rc ? err_set(e, -rc, "husk-vmm cannot be reached: %s", strerror(-rc)) : 0;
 }
 

@@ -216,7 +216,7 @@ static unsigned received(int fd)
 
 	while ((n = recv(fd, &m, sizeof m, MSG_DONTWAIT)) > 0) {
 		assert((size_t)n == offsetof(struct vmm_msg, text) + m.len && m.type == VMM_INPUT);
-		assert(!(m.len % sizeof(struct input_event)));
+		assert(!(m.len % sizeof(struct input_event)) && m.len <= INPUT_EVENTS * sizeof(struct input_event));
 		for (size_t i = 0; i < m.len; i += sizeof(struct input_event), events++) {
 			struct input_event ev;
 

@@ -149,6 +149,7 @@ static void handle(void)
 			tell(VMM_DEVICE, m.arg, 1, "");
 		break;
 	case VMM_INPUT:
+		assert(m.len && m.len <= INPUT_EVENTS * sizeof ev && !(m.len % sizeof ev));
 		for (size_t i = 0; i + sizeof ev <= m.len; i += sizeof ev) {
 			memcpy(&ev, m.text + i, sizeof ev);
 			snprintf(text, sizeof text, "<input %u %u %d %d>\n", ev.type, ev.code, ev.a, ev.b);
