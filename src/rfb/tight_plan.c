@@ -159,6 +159,30 @@ static bool more_colours(const struct surface *s, struct rect r, unsigned n)
 	return false;
 }
 
+/*
+ * Where few neighbours are equal and steps are large there may be letters on a photograph: then a good deal of the pixels have the
+ * one colour of the ink. Counted by a hash, which may err to that side.
+ */
+static bool has_ink(const struct surface *s, struct rect r)
+{
+	uint8_t count[256] = {0}, top = 0;
+
+	for (uint32_t y = 0; y < r.h; y++)
+		for (uint32_t x = 0; x < r.w; x++) {
+			uint8_t n = ++count[(*surface_row(s, r.x + x, r.y + y) & 0xffffff) * 0x9e3779b1u >> 24];
+
+			top = n > top ? n : top;
+		}
+	return top * 16u >= r.w * r.h;
+}
+
+static bool looks_photo(const struct surface *s, struct rect r, unsigned equal, unsigned strong, unsigned pairs)
+{
+	if (equal * 5 >= pairs)
+		return equal * 5 < pairs * 2 && !strong;
+	return equal * 20 < pairs || strong * 32 < pairs || !has_ink(s, r);
+}
+
 static void cell_many(struct cell *c, const struct surface *s, struct rect r)
 {
 	unsigned all = (1u << r.w) - 1, inner = all >> 1, equal = 0, strong = 0, pairs = 0;
@@ -180,9 +204,8 @@ static void cell_many(struct cell *c, const struct surface *s, struct rect r)
 	}
 	c->edges = strong;
 	c->kind = CELL_MANY;
-	if (equal * 5 < pairs ? equal * 20 < pairs || strong * 32 < pairs : equal * 5 < pairs * 2 && !strong)
-		if (more_colours(s, r, least(PHOTO_COLOURS, r.w * r.h / 4)))
-			c->kind = CELL_PHOTO;
+	if (looks_photo(s, r, equal, strong, pairs) && more_colours(s, r, least(PHOTO_COLOURS, r.w * r.h / 4)))
+		c->kind = CELL_PHOTO;
 }
 
 static void cell_look(struct cell *c, const struct surface *s, struct rect r)
