@@ -187,8 +187,8 @@ enum gpu_answer gpu_res_new(struct gpu *g, unsigned slot, uint32_t id, uint32_t 
 	struct gpu_res **res);
 void gpu_res_free(struct gpu *g, struct gpu_res *res);
 /*
- * A backing in three steps: begin() for n entries, put() each, end(). put() after an error does nothing, and end() says which it
- * was; then the resource is as before.
+ * A backing in three steps: begin() for n entries, put() each, end(). put() after an error does nothing, and end() says
+ * which it was; then the resource is as before.
  */
 struct gpu_backing {
 	struct gpu *g;

@@ -38,8 +38,8 @@ size_t gpu_stats(const struct virtio_dev *d, char *buf, size_t len);
 
 enum { GPU_EDID = 128, GPU_EDID_SIDE = 4095 };
 /*
- * EDID 1.4 of a monitor of w x h as preferred mode at 60 Hz (VESA E-EDID A2), physical size for 96 dots per inch. Sides are cut to
- * GPU_EDID_SIDE, which is what its fields can hold.
+ * EDID 1.4 of a monitor of w x h as preferred mode at 60 Hz (VESA E-EDID A2), physical size for 96 dots per inch. Sides
+ * are cut to GPU_EDID_SIDE, which is what its fields can hold.
  */
 void edid_make(uint8_t edid[GPU_EDID], uint32_t w, uint32_t h, unsigned number);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Resources: a picture on the host, and the guest memory that it is filled from. The picture is a copy, so that it shows what
- * was transferred and not what the guest draws meanwhile; all memory for pictures and lists together is limited.
+ * Resources: a picture on the host, and the guest memory that it is filled from. The picture is a copy, so that it shows
+ * what was transferred and not what the guest draws meanwhile; all memory for pictures and lists together is limited.
  *
  * Numbers come from a hostile guest: sides are limited as those of a screen are, and offsets are compared as 64-bit
  * numbers against what is left, never added first.
@@ -16,7 +16,7 @@ enum { OVERHEAD = 512 /* charged for a resource without pixels */ };
 
 /* ---- formats ---- */
 
-/* Where a format has red, green, blue and alpha, as shifts in a little-endian word. alpha: the other byte, too, if unused. */
+/* Where a format has red, green, blue and alpha, or the byte that means nothing, as shifts in a little-endian word */
 static const struct format {
 	uint8_t number, r, g, b, a;
 	bool alpha;
