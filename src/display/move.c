@@ -12,8 +12,8 @@
  *	            most changed pixels in it is found by the heights of columns and a stack, and then grown pixel by pixel, and cut
  *	            to what has changed
  *
- * The map is made for the best distances, and rectangles are taken from all maps until none is worth it: so two windows, or
- * the parts of a text around a pointer, become a move each. They all read the picture as it was, while a viewer makes them one
+ * The map is made for the best distance first, and rectangles are taken from it until none is worth it; then for the next, as long as
+ * much is left: so two windows, or the parts of a text around a pointer, become a move each. They all read the picture as it was, while a viewer makes them one
  * after the other: they are put in an order in which none reads what one before has written; one that does not fit in is left out.
  *
  * Nothing is sent on the word of a hash: the map is made of comparisons. And all of it is bounded by the size of the picture.
@@ -430,6 +430,7 @@ static bool take(struct mover *m, unsigned n, const struct surface *cur, const s
 	pixman_region32_t in;
 	const pixman_box32_t *e;
 	uint64_t gain;
+	bool good;
 
 	gain_make(m, rest);
 	for (unsigned i = 0; i < n; i++) {
@@ -450,9 +451,11 @@ static bool take(struct mover *m, unsigned n, const struct surface *cur, const s
 	gain = region_area(&in);
 	e = pixman_region32_extents(&in);
 	*out = (struct move){{(uint32_t)e->x1, (uint32_t)e->y1, (uint32_t)(e->x2 - e->x1), (uint32_t)(e->y2 - e->y1)}, p->dx, p->dy};
-	pixman_region32_subtract(rest, rest, &in);
+	good = gain >= worth && anchors_in(m, b) >= MARKS;
+	if (good)
+		pixman_region32_subtract(rest, rest, &in);
 	pixman_region32_fini(&in);
-	return gain >= worth && anchors_in(m, b) >= MARKS;
+	return good;
 }
 
 /* ---- order ---- */
@@ -497,7 +500,7 @@ unsigned mover_find(struct mover *m, const struct surface *cur, const struct sur
 	pixman_region32_t rest;
 	const pixman_box32_t *e;
 	struct box in, t;
-	unsigned nmaps, n = 0;
+	unsigned nmaps, made = 0, n = 0;
 
 	assert(cur->w == old->w && cur->h == old->h);
 	max = (unsigned)min_u64(max, REFINE_MOVES);
@@ -517,10 +520,14 @@ unsigned mover_find(struct mover *m, const struct surface *cur, const struct sur
 		goto out;
 	roll(m, old, in);
 	nmaps = elect(m, cur, old);
-	for (unsigned i = 0; i < nmaps; i++)
-		map_make(m, &m->map[i], cur, old, t);
-	while (nmaps && n < max && take(m, nmaps, cur, old, t, max_u64(WORTH, area / SHARE), &rest, &found[n]))
-		n++;
+	while (n < max && region_area(&rest) >= LEAST) {
+		if (take(m, made, cur, old, t, max_u64(WORTH, area / SHARE), &rest, &found[n]))
+			n++;
+		else if (made < nmaps)
+			map_make(m, &m->map[made++], cur, old, t);
+		else
+			break;
+	}
 	n = put_in_order(found, n, out);
 out:
 	pixman_region32_fini(&rest);
