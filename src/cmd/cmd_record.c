@@ -9,7 +9,8 @@
  * (0), and DesktopSize (-223) when the size changes.
  *
  * Some times a second the screen is looked at. What was damaged is compared with the picture that a player has by now, and
- * what differs is written. Two pictures and a block of the file are all the memory there is.
+ * what differs is written. The guest's pointer, which is no part of its picture, is drawn over it. Two pictures and a block of the
+ * file are all the memory there is.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -53,6 +54,7 @@ struct recorder {
 	pixman_region32_t damage;
 	bool resized;
 	struct surface now, shown; /* shown: what a player has */
+	struct rect pointer;       /* where it is drawn in these; empty: nowhere */
 	z_stream z;
 	int fd;
 	struct buf out;            /* of a block */
@@ -227,6 +229,7 @@ static int adopt(struct recorder *r)
 	free(r->now.px);
 	free(r->shown.px);
 	r->shown.px = NULL;
+	r->pointer = (struct rect){0, 0, 0, 0};
 	if (screen_surface(&r->now, p->w, p->h, r->e) || screen_surface(&r->shown, p->w, p->h, r->e))
 		return -r->e->code;
 	pixman_region32_fini(&r->damage);
@@ -239,15 +242,70 @@ static struct rect rect_of(const pixman_box32_t *b)
 	return (struct rect){(uint32_t)b->x1, (uint32_t)b->y1, (uint32_t)(b->x2 - b->x1), (uint32_t)(b->y2 - b->y1)};
 }
 
+/* Where the pointer is now, as much of it as is inside. */
+static struct rect pointer_place(const struct scanout_view_cursor *c, const struct surface *s, int64_t *x, int64_t *y)
+{
+	int64_t right, bottom;
+
+	*x = (int64_t)c->x - c->hot_x;
+	*y = (int64_t)c->y - c->hot_y;
+	right = *x + c->w < s->w ? *x + c->w : s->w;
+	bottom = *y + c->h < s->h ? *y + c->h : s->h;
+	if (!c->w || right <= 0 || bottom <= 0 || *x >= right || *y >= bottom)
+		return (struct rect){0, 0, 0, 0};
+	return (struct rect){(uint32_t)(*x < 0 ? 0 : *x), (uint32_t)(*y < 0 ? 0 : *y), (uint32_t)(right - (*x < 0 ? 0 : *x)),
+		(uint32_t)(bottom - (*y < 0 ? 0 : *y))};
+}
+
+/* Premultiplied ARGB over a pixel. */
+static uint32_t over(uint32_t top, uint32_t under)
+{
+	const uint32_t rest = 255 - (top >> 24);
+	uint32_t out = 0;
+
+	for (unsigned shift = 0; shift < 24; shift += 8) {
+		uint32_t v = (top >> shift & 255) + ((under >> shift & 255) * rest + 127) / 255;
+
+		out |= (v < 255 ? v : 255) << shift;
+	}
+	return out;
+}
+
+static void damage(struct recorder *r, struct rect q)
+{
+	if (!rect_empty(q))
+		pixman_region32_union_rect(&r->damage, &r->damage, (int)q.x, (int)q.y, q.w, q.h);
+}
+
+/* The damaged part of the picture as it is now, with the pointer on top; both its places are damaged, too. */
+static void look(struct recorder *r)
+{
+	const struct scanout_view_cursor *c = display_cursor(r->screen.display);
+	const pixman_box32_t *b;
+	int64_t x, y;
+	int n;
+
+	damage(r, r->pointer);
+	r->pointer = pointer_place(c, &r->now, &x, &y);
+	damage(r, r->pointer);
+	b = pixman_region32_rectangles(&r->damage, &n);
+	for (int i = 0; i < n; i++)
+		display_read(r->screen.display, &r->now, rect_of(&b[i]));
+	for (uint32_t v = r->pointer.y; v < r->pointer.y + r->pointer.h; v++)
+		for (uint32_t u = r->pointer.x; u < r->pointer.x + r->pointer.w; u++) {
+			uint32_t *p = surface_row(&r->now, u, v);
+
+			*p = over(c->px[(size_t)(v - y) * c->w + (size_t)(u - x)], *p);
+		}
+}
+
 /* What of the damage differs from what is shown, taken over; all of it if the picture is new. */
 static void compare(struct recorder *r, bool all, pixman_region32_t *changed)
 {
 	const pixman_box32_t *b;
 	int n;
 
-	b = pixman_region32_rectangles(&r->damage, &n);
-	for (int i = 0; i < n; i++)
-		display_read(r->screen.display, &r->now, rect_of(&b[i]));
+	look(r);
 	if (all)
 		pixman_region32_copy(changed, &r->damage);
 	else
@@ -304,9 +362,10 @@ static void on_damaged(struct display_sink *k, const struct rect *rects, unsigne
 	struct recorder *r = CONTAINER_OF(k, struct recorder, sink);
 
 	for (unsigned i = 0; i < n; i++)
-		pixman_region32_union_rect(&r->damage, &r->damage, (int)rects[i].x, (int)rects[i].y, rects[i].w, rects[i].h);
+		damage(r, rects[i]);
 }
 
+/* look() asks each time */
 static void on_cursor(struct display_sink *k)
 {
 	(void)k;

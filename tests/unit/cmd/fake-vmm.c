@@ -16,6 +16,7 @@
  *   stats:KIND    how questions for the counters are answered from now on, see stats()
  *   log:TEXT      a line on standard error        args   write the words about devices, ports, the screen
  *   draw:WxH      the screen shows that: x in red, y in green, blue 0x80     fill-screen:C   all of it in one colour
+ *   pointer:X,Y   four pixels with their hot spot there
  *   device:N,S    VMM_DEVICE: device N is in state S
  *   port:TEXT     write TEXT and a line feed to the first console port; what comes from there is echoed with "<port>"
  * What comes from viewers is written as "<input TYPE CODE A B>". Without a last word it waits for messages for ever.
@@ -197,14 +198,21 @@ static bool serve(int ms)
 	return false;
 }
 
-/* What husk-vmm does with the framebuffer of early boot */
-static void draw(unsigned w, unsigned h, bool plain, uint32_t colour)
+static struct scanout *scanout(void)
 {
 	static struct scanout *s;
-	struct surface f;
 	struct err e;
 
 	assert(s || !scanout_open(&s, screen, event, &e));
+	return s;
+}
+
+/* What husk-vmm does with the framebuffer of early boot */
+static void draw(unsigned w, unsigned h, bool plain, uint32_t colour)
+{
+	struct scanout *s = scanout();
+	struct surface f;
+
 	assert(scanout_mode(s, w, h, &f));
 	for (unsigned y = 0; y < h; y++)
 		for (unsigned x = 0; x < w; x++)
@@ -232,6 +240,15 @@ static void play(char *word)
 		draw(w, h, false, 0);
 	} else if (!strcmp(word, "fill-screen")) {
 		draw(w, h, true, (uint32_t)strtoul(value, NULL, 16));
+	} else if (!strcmp(word, "pointer")) {
+		/* red, half white; nothing, blue; the lower right one is the hot spot */
+		static const uint32_t px[4] = {0xffff0000, 0x80808080, 0, 0xff0000ff};
+		int x, y;
+
+		assert(sscanf(value, "%d,%d", &x, &y) == 2);
+		scanout_cursor(scanout(), 2, 2, 1, 1, px);
+		scanout_cursor_at(scanout(), x, y);
+		scanout_commit(scanout());
 	} else if (!strcmp(word, "log")) {
 		fprintf(stderr, "husk-vmm: info: %s\n", value);
 	} else if (!strcmp(word, "args")) {
