@@ -90,7 +90,7 @@ bool tight_index(struct tight_job *j, struct rect r, struct tight_palette *pal);
 /* Is what the gradient filter leaves of r easier to compress than r? By a sample. */
 bool tight_smooth(const struct tight_job *j, struct rect r);
 
-bool tight_jpeg(struct tight_job *j, struct rect r); /* false, and nothing was sent: not this way */
+bool tight_jpeg(struct tight_job *j, struct rect r); /* false, and nothing was sent: not this way. lossy is the caller's. */
 
 void tight_png_two(struct tight_job *j, struct rect r, uint32_t a, uint32_t b);
 void tight_png_indexed(struct tight_job *j, struct rect r, const struct tight_palette *pal); /* after tight_index() */

@@ -33,7 +33,5 @@ bool tight_jpeg(struct tight_job *j, struct rect r)
 		return false;
 	tight_begin(j, r, CONTROL_JPEG);
 	tight_data(j, enc->jpeg, len);
-	if (!pixman_region32_union_rect(j->lossy, j->lossy, (int)r.x, (int)r.y, r.w, r.h))
-		j->out->failed = true;
 	return true;
 }

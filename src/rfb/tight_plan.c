@@ -6,7 +6,8 @@
  * cells, too), and each cell is looked at: one colour, two colours, many, or photo-like. Then
  *
  *  1. rectangles of photo-like cells are taken out, if they are large enough to be worth their headers: JPEG, or full
- *     colour if nothing may be lost. Few cells of that kind among others (an icon) are just "many".
+ *     colour if nothing may be lost. Few cells of that kind among others (an icon) are just "many". Few cells of other
+ *     kinds among them are covered by the JPEG, and then sent again as what they are: cheaper than many small JPEGs.
  *  2. What remains of each row of cells becomes runs: as far as two colours suffice, and as far as they do not.
  *     Neighbours are joined when one palette for both is cheaper than two rectangles.
  *  3. Runs that continue those of the row above are joined with them.
@@ -26,10 +27,12 @@
 enum { CELL_W = 8, CELL_H = 16, COLS_MAX = TIGHT_WIDTH / CELL_W + 1 };
 enum { PHOTO_MIN = 1024 };             /* pixels: fewer do not pay for JPEG's tables */
 enum { PHOTO_MAX = 512 * 1024 };       /* pixels: the length must fit, and the other side can begin earlier */
+enum { HOLE_MAX = 4 };                 /* cells: drawn over a photograph that goes on behind it */
 enum { PHOTO_MAX_16 = 64 * 1024 };     /* libvncclient's room for a JPEG, if it is not 32 bits that it wants in the end */
 enum { MANY_MAX = 64 * 1024, COLUMN = 256 / CELL_W };
 enum { TWO_MAX = 1024 * 1024 };
 enum { PHOTO_COLOURS = 8 };            /* a cell with no more of them is drawn */
+enum { INK_MIN = 6, INK_SHARE = 16 };  /* pixels, and one in so many */
 enum { STRONG = 64 };                  /* a step between neighbours that is an edge */
 enum { SOLID_LARGE = 8192 };           /* pixels: worth a rectangle of their own */
 
@@ -50,7 +53,9 @@ struct plan {
 	struct rect r;
 	unsigned cols, rows;
 	struct cell *cell;
+	bool jpeg;
 	uint64_t photo_max; /* pixels */
+	unsigned hole_max;  /* cells */
 };
 
 static uint32_t least(uint32_t a, uint32_t b)
@@ -160,27 +165,35 @@ static bool more_colours(const struct surface *s, struct rect r, unsigned n)
 }
 
 /*
- * Where few neighbours are equal and steps are large there may be letters on a photograph: then a good deal of the pixels have the
- * one colour of the ink. Counted by a hash, which may err to that side.
+ * Where few neighbours are equal and many steps are large there may be letters on a photograph: then a good deal of the pixels
+ * have the one colour of the ink. A hash finds the candidate.
  */
 static bool has_ink(const struct surface *s, struct rect r)
 {
 	uint8_t count[256] = {0}, top = 0;
+	uint32_t ink = 0, n = 0;
 
 	for (uint32_t y = 0; y < r.h; y++)
 		for (uint32_t x = 0; x < r.w; x++) {
-			uint8_t n = ++count[(*surface_row(s, r.x + x, r.y + y) & 0xffffff) * 0x9e3779b1u >> 24];
+			uint32_t v = *surface_row(s, r.x + x, r.y + y) & 0xffffff;
+			uint8_t *c = &count[v * 0x9e3779b1u >> 24];
 
-			top = n > top ? n : top;
+			if (++*c > top) {
+				top = *c;
+				ink = v;
+			}
 		}
-	return top * 16u >= r.w * r.h;
+	for (uint32_t y = 0; y < r.h; y++)
+		for (uint32_t x = 0; x < r.w; x++)
+			n += (*surface_row(s, r.x + x, r.y + y) & 0xffffff) == ink;
+	return n >= INK_MIN && n * INK_SHARE >= r.w * r.h;
 }
 
 static bool looks_photo(const struct surface *s, struct rect r, unsigned equal, unsigned strong, unsigned pairs)
 {
 	if (equal * 5 >= pairs)
 		return equal * 5 < pairs * 2 && !strong;
-	return equal * 20 < pairs || strong * 32 < pairs || !has_ink(s, r);
+	return strong * 32 < pairs || !has_ink(s, r);
 }
 
 static void cell_many(struct cell *c, const struct surface *s, struct rect r)
@@ -259,12 +272,36 @@ static void photos_doubt(struct plan *p)
 			p->cell[i].kind = CELL_MANY;
 }
 
+/* Are these photo-like, but for few and small holes? */
 static bool row_photo(const struct plan *p, unsigned x0, unsigned x1, unsigned y)
 {
-	for (unsigned x = x0; x < x1; x++)
-		if (!is_photo(p, x, y))
+	unsigned holes = 0, hole = 0;
+
+	for (unsigned x = x0; x < x1; x++) {
+		if (is_photo(p, x, y)) {
+			hole = 0;
+			continue;
+		}
+		holes++;
+		if (++hole > p->hole_max || cell_at(p, x, y)->kind == CELL_DONE)
 			return false;
-	return true;
+	}
+	return holes * 4 <= x1 - x0;
+}
+
+/* How far right it goes on from a photo-like cell */
+static unsigned photo_right(const struct plan *p, unsigned x, unsigned y)
+{
+	unsigned last = x, near = x + 1;
+
+	for (unsigned i = x + 1; i < p->cols && i - last <= p->hole_max + 1; i++)
+		if (is_photo(p, i, y))
+			last = i;
+	if (row_photo(p, x, last + 1, y))
+		return last + 1;
+	while (near < p->cols && is_photo(p, near, y))
+		near++;
+	return near;
 }
 
 /* How far down all of [x0, x1) goes on, within what may be sent as one */
@@ -277,19 +314,42 @@ static unsigned photo_down(const struct plan *p, unsigned x0, unsigned x1, unsig
 	return y1;
 }
 
+/* What was photo-like is done; lossy: and not what it was. Holes are still to be sent. */
+static void photo_done(struct plan *p, unsigned x0, unsigned x1, unsigned y, bool lossy)
+{
+	pixman_region32_t *region = p->j->lossy;
+
+	for (unsigned x = x0, end; x < x1; x = end + 1) {
+		struct rect r;
+
+		for (end = x; end < x1 && is_photo(p, end, y); end++)
+			cell_at(p, end, y)->kind = CELL_DONE;
+		if (end == x || !lossy)
+			continue;
+		r = cells_rect(p, x, end, y, y + 1);
+		if (!pixman_region32_union_rect(region, region, (int)r.x, (int)r.y, r.w, r.h))
+			p->j->out->failed = true;
+	}
+}
+
 static void photo_send(struct plan *p, unsigned x0, unsigned x1, unsigned y0, unsigned y1)
 {
 	struct rect r = cells_rect(p, x0, x1, y0, y1);
-	bool worth = area(r) >= PHOTO_MIN;
+	bool lossy = false;
 
+	if (area(r) < PHOTO_MIN) {
+		for (unsigned y = y0; y < y1; y++)
+			for (unsigned x = x0; x < x1; x++)
+				if (is_photo(p, x, y))
+					cell_at(p, x, y)->kind = CELL_MANY;
+		return;
+	}
+	if (p->jpeg)
+		lossy = tight_jpeg(p->j, r);
+	if (!lossy)
+		tight_photo(p->j, r);
 	for (unsigned y = y0; y < y1; y++)
-		for (unsigned x = x0; x < x1; x++)
-			cell_at(p, x, y)->kind = worth ? CELL_DONE : CELL_MANY;
-	if (!worth)
-		return;
-	if (p->j->p->quality >= 0 && p->j->p->format.bpp > 8 && tight_jpeg(p->j, r))
-		return;
-	tight_photo(p->j, r);
+		photo_done(p, x0, x1, y, lossy);
 }
 
 /* Greedy: each rectangle begins at the first cell left, and goes right then down or down then right, whichever is larger. */
@@ -297,15 +357,14 @@ static void photos(struct plan *p)
 {
 	for (unsigned y = 0; y < p->rows; y++)
 		for (unsigned x = 0; x < p->cols; x++) {
-			unsigned right = x, down, narrow = x + 1, tall;
+			unsigned right, down, narrow = x + 1, tall;
 
 			if (!is_photo(p, x, y))
 				continue;
-			while (right < p->cols && is_photo(p, right, y))
-				right++;
+			right = photo_right(p, x, y);
 			down = photo_down(p, x, right, y);
 			tall = photo_down(p, x, x + 1, y);
-			while (narrow < right && photo_down(p, narrow, narrow + 1, y) >= tall &&
+			while (narrow < right && is_photo(p, narrow, y) && photo_down(p, narrow, narrow + 1, y) >= tall &&
 			       area(cells_rect(p, x, narrow + 1, y, tall)) <= p->photo_max)
 				narrow++;
 			if (area(cells_rect(p, x, right, y, down)) >= area(cells_rect(p, x, narrow, y, tall)))
@@ -496,8 +555,10 @@ static void runs(struct plan *p)
 
 void tight_plan(struct tight_job *j, struct rect r)
 {
-	struct plan p = {.j = j, .r = r, .photo_max = j->p->format.bpp == 32 ? PHOTO_MAX : PHOTO_MAX_16};
+	struct plan p = {.j = j, .r = r, .jpeg = j->p->quality >= 0 && j->p->format.bpp > 8,
+		.photo_max = j->p->format.bpp == 32 ? PHOTO_MAX : PHOTO_MAX_16};
 
+	p.hole_max = p.jpeg ? HOLE_MAX : 0;
 	p.cols = (r.x + r.w - 1) / CELL_W - r.x / CELL_W + 1;
 	p.rows = (r.y + r.h - 1) / CELL_H - r.y / CELL_H + 1;
 	p.cell = tight_mem(j, &j->enc->cells, (size_t)p.cols * p.rows * sizeof *p.cell);

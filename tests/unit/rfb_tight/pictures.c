@@ -39,6 +39,8 @@ static void fill(struct surface *s, struct rect r, uint32_t rgb)
 			put(s, x, y, rgb);
 }
 
+enum { NO_PAPER = 1 << 24 };
+
 /* Letters are 8 rows of bits each, of a font of 40; in cells of 8x16. soft: with edges in between */
 static void text(struct surface *s, struct rect r, uint32_t paper, const uint32_t *ink, unsigned inks, bool soft)
 {
@@ -59,7 +61,7 @@ static void text(struct surface *s, struct rect r, uint32_t paper, const uint32_
 				bool on = letter < 40 && font[letter][row / 4] >> bit & 1;
 				uint32_t mix = soft && on && (i ^ weight) % 3 == 0 ? (colour & 0xfefefe) / 2 + (paper & 0xfefefe) / 2 : colour;
 
-				if (x + i % 8 < r.w && y + i / 8 < r.h)
+				if (x + i % 8 < r.w && y + i / 8 < r.h && (on || paper != NO_PAPER))
 					put(s, r.x + x + i % 8, r.y + y + i / 8, on ? mix : paper);
 			}
 		}
@@ -109,6 +111,7 @@ static void desktop(struct surface *s)
 void pic_paint(struct surface *s, enum picture p)
 {
 	static const uint32_t ink[] = {0xaaaaaa, 0x55ff55, 0x5555ff, 0xffff55};
+	static const uint32_t label = 0xff00ff; /* far from all of the photo, which has more green */
 	static const unsigned n[] = {[COLOURS_2] = 2, [COLOURS_3] = 3, [COLOURS_16] = 16, [COLOURS_255] = 255, [COLOURS_256] = 256,
 		[COLOURS_257] = 257};
 	struct rect all = {0, 0, s->w, s->h};
@@ -138,6 +141,12 @@ void pic_paint(struct surface *s, enum picture p)
 		break;
 	case PHOTO:
 		photo(s);
+		break;
+	case LABELS:
+		photo(s);
+		for (uint32_t y = 30; y + 16 < s->h; y += 90)
+			for (uint32_t x = 20; x + 90 < s->w; x += 120)
+				text(s, (struct rect){x, y, 40 + x % 24, 16}, NO_PAPER, &label, 1, false);
 		break;
 	case NOISE:
 		for (uint32_t y = 0; y < s->h; y++)
