@@ -319,6 +319,9 @@ static void devices(struct doctor *d)
 	device_program(d, "husk-blk", "disks", "build it with 'make'");
 	device_program(d, "husk-net", "network cards", "apt-get install libslirp0, which it is linked with");
 	device_program(d, "husk-vsock", "sockets into the guest", "build it with 'make'");
+	device_program(d, "husk-gpu", "the screen's graphics card", "build it with 'make'");
+	device_program(d, "husk-vnc", "viewers of the screen", "apt-get install libpixman-1-0 libgnutls30 libturbojpeg0 libxkbcommon0, "
+		"which it is linked with");
 	io_uring(d);
 	tun(d);
 }

@@ -238,7 +238,8 @@ static int type_text(const struct type_config *c, struct err *e)
 	if (!rc && c->enter)
 		text[n++] = '\n';
 	if (!rc && untypable(l, text, n, words, sizeof words) && !c->skip)
-		rc = err_set(e, EINVAL, "the keyboard layout %.40s cannot type %.380s: nothing was typed; --skip leaves that out", layout, words);
+		rc = err_set(e, EINVAL, "the keyboard layout %.40s cannot type %.380s: nothing was typed; --skip leaves that out", layout,
+			words);
 	if (!rc && type_all(&k, c, l, text, n, e))
 		rc = err_prefix(e, "%s", c->name);
 	free(text);

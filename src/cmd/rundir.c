@@ -194,14 +194,14 @@ int rundir_write(const struct rundir *r, const char *file, const char *text)
 	return rc;
 }
 
-static int connect_in(int dir)
+static int connect_in(int dir, const char *file, int flags)
 {
 	struct sockaddr_un a;
-	int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 
 	if (s < 0)
 		return -errno;
-	socket_address(&a, dir, "control");
+	socket_address(&a, dir, file);
 	if (connect(s, (struct sockaddr *)&a, sizeof a)) {
 		int rc = -errno;
 
@@ -211,7 +211,7 @@ static int connect_in(int dir)
 	return s;
 }
 
-int rundir_connect(const char *name, struct err *e)
+static int connect_to(const char *name, const char *file, int flags, struct err *e)
 {
 	char base_path[256];
 	int base, dir, s;
@@ -227,7 +227,7 @@ int rundir_connect(const char *name, struct err *e)
 	if (dir < 0)
 		return err_set(e, ENOENT, "no VM named '%s' is running; 'husk list' shows those that are",
 			name);
-	s = connect_in(dir);
+	s = connect_in(dir, file, flags);
 	close(dir);
 	if (s == -ENOENT || s == -ECONNREFUSED)
 		return err_set(e, ENOENT, "no VM named '%s' is running; 'husk list' shows those that are",
@@ -235,6 +235,16 @@ int rundir_connect(const char *name, struct err *e)
 	if (s < 0)
 		return err_set(e, -s, "cannot reach the VM '%s': %s", name, strerror(-s));
 	return s;
+}
+
+int rundir_connect(const char *name, struct err *e)
+{
+	return connect_to(name, "control", 0, e);
+}
+
+int rundir_connect_to(const char *name, const char *file, struct err *e)
+{
+	return connect_to(name, file, SOCK_NONBLOCK, e);
 }
 
 static int visible(const struct dirent *d)

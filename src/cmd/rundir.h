@@ -35,6 +35,8 @@ int rundir_write(const struct rundir *r, const char *file, const char *text); /*
  * words: -ENOENT when there is none of that name.
  */
 int rundir_connect(const char *name, struct err *e);
+/* The same for another socket in there, "rfb"; nonblocking, and it does not wait for a listener that is busy. */
+int rundir_connect_to(const char *name, const char *file, struct err *e);
 /*
  * Calls fn for every running VM, in order of names; directories of dead ones are removed on the way.
  * Stops when fn returns nonzero and returns that. 0 too when nothing ever ran here.

@@ -251,7 +251,8 @@ static int lines_open(struct screen_fds *s, struct err *e)
 	return 0;
 }
 
-int screen_open(struct screen_fds *s, const struct display_config *c, const struct rundir *dir, char path[PLACE_PATH], struct err *e)
+int screen_open(struct screen_fds *s, const struct display_config *c, const struct rundir *dir, char path[PLACE_PATH],
+	struct err *e)
 {
 	int rc;
 

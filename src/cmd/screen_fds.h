@@ -44,10 +44,11 @@ struct screen_fds {
 };
 
 /*
- * Makes and opens all of it. path: of the user's own socket, which whoever cleans up removes; empty if there is none. 0, or -errno
- * with words that begin with "--display". On failure, too, screen_close() is to be called.
+ * Makes and opens all of it. path: of the user's own socket, which whoever cleans up removes; empty if there is none. 0, or
+ * -errno with words that begin with "--display". On failure, too, screen_close() is to be called.
  */
-int screen_open(struct screen_fds *s, const struct display_config *c, const struct rundir *dir, char path[PLACE_PATH], struct err *e);
+int screen_open(struct screen_fds *s, const struct display_config *c, const struct rundir *dir, char path[PLACE_PATH],
+	struct err *e);
 void screen_close(struct screen_fds *s); /* harmless on one that is zero */
 
 /* Words and descriptors for the three programs; nothing if there is no screen. */
