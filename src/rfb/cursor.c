@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The cursor as a pseudo-rectangle (7.8.1 and 7.8.2 of RFC 6143; CursorWithAlpha of rfbproto.rst): the rectangle's x and y are
- * the hot spot. Guests draw with alpha; only one of the three kinds has that. For the others a pixel is there or it is not:
- * at least half opaque is, in its own colour, without what shone through.
+ * The cursor as a pseudo-rectangle (Cursor, XCursor and CursorWithAlpha in rfbproto.rst): the rectangle's x and y are the hot
+ * spot. Guests draw with alpha; only one of the three kinds has that. For the others a pixel is there or it is not: at
+ * least half opaque is, in its own colour, without what shone through.
  */
 #include <errno.h>
 

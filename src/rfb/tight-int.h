@@ -67,10 +67,11 @@ void tight_begin(struct tight_job *j, struct rect r, uint8_t control);
 /* A length and as many bytes */
 void tight_data(struct tight_job *j, const void *p, size_t n);
 /*
- * All of p compressed, all of it to be seen by the other side, at ->packed + at; its length, 0: failed. The stream is opened or
- * reset if need be. Finish: that is its end.
+ * All of p compressed, all of it to be seen by the other side, at ->packed + at; its length, 0: failed. The stream is
+ * opened or reset if need be. finish: that is its end.
  */
-size_t tight_deflate(struct tight_job *j, struct tight_stream *z, int strategy, const void *p, size_t n, bool finish, size_t at);
+size_t tight_deflate(struct tight_job *j, struct tight_stream *z, int strategy, const void *p, size_t n, bool finish,
+	size_t at);
 
 /* Part by part, r at most TIGHT_WIDTH in width */
 void tight_plan(struct tight_job *j, struct rect r);

@@ -71,10 +71,11 @@ static bool stream_ready(struct tight_stream *s, int level, int strategy)
 	return true;
 }
 
-size_t tight_deflate(struct tight_job *j, struct tight_stream *s, int strategy, const void *p, size_t n, bool finish, size_t at)
+size_t tight_deflate(struct tight_job *j, struct tight_stream *s, int strategy, const void *p, size_t n, bool finish,
+	size_t at)
 {
-	int level = j->p->level >= 0 && j->p->level <= 9 ? j->p->level : s == &j->enc->stream[TIGHT_MONO] ? DEFAULT_LEVEL_MONO :
-		DEFAULT_LEVEL;
+	int ours = s == &j->enc->stream[TIGHT_MONO] ? DEFAULT_LEVEL_MONO : DEFAULT_LEVEL;
+	int level = j->p->level >= 0 && j->p->level <= 9 ? j->p->level : ours;
 	size_t cap = at + n + n / 8 + 256; /* more than any level makes of it, with what was kept back */
 	uint8_t *to = tight_mem(j, &j->enc->packed, cap);
 

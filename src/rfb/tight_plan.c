@@ -12,12 +12,13 @@
  *     Neighbours are joined when one palette for both is cheaper than two rectangles.
  *  3. Runs that continue those of the row above are joined with them.
  *
- * Two colours at a time are what makes text small: it is one bit per pixel, 8 times less for zlib to look at, and zlib sees 8
- * times as far. So a line of text with words in three colours is three rectangles.
+ * Two colours at a time are what makes text small: it is one bit per pixel, 8 times less for zlib to look at, and zlib
+ * sees 8 times as far. So a line of text with words in three colours is three rectangles.
  *
- * Photo-like is decided by neighbours, since it is what those who look can tell: in drawn pictures (text, windows, flat or in one
- * direction changing areas) colours are few, or many neighbours are equal, and where they are not the step is often large; in photographs noise makes
- * nearly all of them differ by a little. When in doubt it is not a photo: that costs bytes, not legibility.
+ * Photo-like is decided by neighbours, since it is what those who look can tell: in drawn pictures (text, windows, areas
+ * that are flat or change in one direction) colours are few, or many neighbours are equal, and where they are not the
+ * step is often large; in photographs noise makes nearly all of them differ by a little. When in doubt it is not a photo:
+ * that costs bytes, not legibility.
  */
 #include <emmintrin.h>
 
@@ -165,8 +166,8 @@ static bool more_colours(const struct surface *s, struct rect r, unsigned n)
 }
 
 /*
- * Where few neighbours are equal and many steps are large there may be letters on a photograph: then a good deal of the pixels
- * have the one colour of the ink. A hash finds the candidate.
+ * Where few neighbours are equal and many steps are large there may be letters on a photograph: then a good deal of the
+ * pixels have the one colour of the ink. A hash finds the candidate.
  */
 static bool has_ink(const struct surface *s, struct rect r)
 {
@@ -389,8 +390,8 @@ static struct run run_of(const struct cell *c, unsigned x, unsigned y)
 	static const uint32_t cost[] = {[CELL_SOLID] = MANY_SOLID, [CELL_TWO] = MANY_TWO, [CELL_MANY] = MANY_MANY,
 		[CELL_PHOTO] = MANY_PHOTO};
 
-	return (struct run){.x0 = x, .x1 = x + 1, .y0 = y, .y1 = y + 1, .many = c->kind > CELL_TWO, .n = c->kind == CELL_TWO ? 2 : 1,
-		.colour = {c->colour[0], c->colour[1]}, .cost_many = cost[c->kind]};
+	return (struct run){.x0 = x, .x1 = x + 1, .y0 = y, .y1 = y + 1, .many = c->kind > CELL_TWO,
+		.n = c->kind == CELL_TWO ? 2 : 1, .colour = {c->colour[0], c->colour[1]}, .cost_many = cost[c->kind]};
 }
 
 /* Adds the colours of b to a's; false, and nothing changes: there would be more than two */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Tight as libvncclient understands it. The server's bytes do not depend on what the client says: they are written by a thread. */
+/* Tight as libvncclient understands it. The server's bytes do not depend on what the client says: a thread writes them. */
 #undef NDEBUG
 #include <assert.h>
 #include <pthread.h>

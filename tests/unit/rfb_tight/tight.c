@@ -84,7 +84,10 @@ static uint64_t region_area(pixman_region32_t *region)
 	return area;
 }
 
-/* Decodes what is in out; r is covered exactly once, but that what is in a JPEG may be sent again. lossy is what came as JPEG. */
+/*
+ * Decodes what is in out; r is covered exactly once, but for what is in a JPEG and sent again. lossy is what a JPEG was the
+ * last of.
+ */
 static void session_decode(struct session *t, struct rect r)
 {
 	pixman_region32_t jpeg;
@@ -163,7 +166,9 @@ static const struct rfb_params lossless = {.format = {32, 24, false, true, 255, 
 /* All pictures, sizes and formats, with and without PNG; each session goes through several pictures. */
 static void everything(bool png)
 {
-	static const uint32_t size[][2] = {{1, 1}, {1, 97}, {2, 2}, {3, 3}, {4, 3}, {8, 12}, {97, 1}, {7, 5}, {16, 16}, {40, 33}, {200, 130}, {2100, 20}};
+	static const uint32_t size[][2] = {
+		{1, 1}, {1, 97}, {2, 2}, {3, 3}, {4, 3}, {8, 12}, {97, 1}, {7, 5}, {16, 16}, {40, 33}, {200, 130}, {2100, 20},
+	};
 
 	for (unsigned f = 0; f < PIC_FORMATS; f++)
 		for (unsigned i = 0; i < ARRAY_LEN(size); i++) {
@@ -346,7 +351,7 @@ static void loss(void)
 	free(s.px);
 }
 
-/* Letters right on a photograph: exact (but for a dot here and there that is no letter), though the photograph goes on around them, in the same JPEG */
+/* Letters right on a photograph: exact (but for a dot here and there), though it goes on around them, in the same JPEG */
 static void labels(void)
 {
 	struct rect all = {0, 0, 480, 320};
