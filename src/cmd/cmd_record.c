@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * husk record: what a machine's screen shows, as a file that RFB players show again (FBS 001.000 of rfbproxy; TightVNC's player
- * has it, and noVNC's and ours take what is in it).
+ * husk record: what a machine's screen shows, as a file that RFB players show again: FBS 001.000, as rfbproxy has it.
  *
  * The file is "FBS 001.000\n", then blocks: a length (32 bits, big-endian as all numbers), so many bytes, zeros up to a multiple of
  * four, and the milliseconds since the beginning. The bytes of all blocks together are what a server of RFB 3.3 sends: version,
- * security type None, ServerInit, then FramebufferUpdate messages (RFC 6143, 7.6.1) with rectangles in the encodings Zlib (6) or Raw
- * (0), and DesktopSize (-223) when the size changes.
+ * security type None, ServerInit, then FramebufferUpdate messages (RFC 6143, 7.6.1) with rectangles in the encodings ZRLE (16) or
+ * Raw (0), and DesktopSize (-223) when the size changes: what every viewer knows.
  *
  * Some times a second the screen is looked at. What was damaged is compared with the picture that a player has by now, and
  * what differs is written. The guest's pointer, which is no part of its picture, is drawn over it. Two pictures and a block of the
  * file are all the memory there is.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -24,7 +24,6 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "base/buf.h"
 #include "base/log.h"
@@ -34,9 +33,9 @@
 #include "cmd/rundir.h"
 #include "cmd/screen_client.h"
 #include "display/refine.h"
+#include "rfb/encode.h"
 
-enum { BLOCK = 64 << 10, BAND = 512 << 10 /* bytes of pixels in one rectangle */, ZLIB_LEVEL = 3 };
-enum { ENC_RAW = 0, ENC_ZLIB = 6, ENC_DESKTOP_SIZE = -223 };
+enum { BLOCK = 64 << 10, BAND = 512 << 10 /* bytes of pixels in one rectangle */ };
 static const uint64_t SECOND = UINT64_C(1000000000);
 
 struct record_config {
@@ -58,7 +57,8 @@ struct recorder {
 	bool resized;
 	struct surface now, shown; /* shown: what a player has */
 	struct rect pointer;       /* where it is drawn in these; empty: nowhere */
-	z_stream z;
+	const struct rfb_encoder_ops *encoding;
+	struct rfb_encoder *encoder; /* with one stream for the whole file */
 	int fd;
 	struct buf out;            /* of a block */
 	uint64_t start_ns, bytes, updates, said_ns;
@@ -150,50 +150,19 @@ static int block(struct recorder *r)
 	return rc;
 }
 
-static void rect_head(struct buf *b, struct rect r, int32_t encoding)
-{
-	buf_be16(b, (uint16_t)r.x);
-	buf_be16(b, (uint16_t)r.y);
-	buf_be16(b, (uint16_t)r.w);
-	buf_be16(b, (uint16_t)r.h);
-	buf_be32(b, (uint32_t)encoding);
-}
-
-/* One stream of zlib for the whole file, flushed after each rectangle. */
-static int deflate_rect(struct recorder *r, struct rect q)
-{
-	size_t at = r->out.len, bound = deflateBound(&r->z, (uLong)q.w * 4 * q.h) + 64, n;
-
-	buf_be32(&r->out, 0);
-	r->z.next_out = buf_room(&r->out, bound);
-	if (!r->z.next_out)
-		return err_set(r->e, ENOMEM, "there is no memory");
-	r->z.avail_out = (uInt)bound;
-	for (uint32_t y = 0; y < q.h; y++) {
-		r->z.next_in = (Bytef *)surface_row(&r->shown, q.x, q.y + y);
-		r->z.avail_in = q.w * 4;
-		if (deflate(&r->z, y + 1 == q.h ? Z_SYNC_FLUSH : Z_NO_FLUSH) != Z_OK || r->z.avail_in)
-			return err_set(r->e, EIO, "zlib failed");
-	}
-	n = bound - r->z.avail_out;
-	r->out.len += n;
-	for (int i = 0; i < 4; i++)
-		r->out.p[at + (size_t)i] = (uint8_t)(n >> (24 - 8 * i));
-	return 0;
-}
-
 static int rectangle(struct recorder *r, struct rect q)
 {
-	rect_head(&r->out, q, r->c->raw ? ENC_RAW : ENC_ZLIB);
-	if (!r->c->raw) {
-		int rc = deflate_rect(r, q);
+	const struct rfb_params how = {.format = rfb_format_native, .level = -1, .quality = -1};
+	pixman_region32_t lossy;
+	int n;
 
-		if (rc)
-			return rc;
-	} else {
-		for (uint32_t y = 0; y < q.h; y++)
-			buf_put(&r->out, surface_row(&r->shown, q.x, q.y + y), (size_t)q.w * 4);
-	}
+	pixman_region32_init(&lossy);
+	n = r->encoding->encode(r->encoder, &how, &r->shown, q, &r->out, &lossy);
+	pixman_region32_fini(&lossy);
+	/* update() has promised one */
+	assert(n == 1 || n < 0);
+	if (n < 0)
+		return err_set(r->e, ENOMEM, "there is no memory");
 	return r->out.len >= BLOCK ? block(r) : 0;
 }
 
@@ -205,7 +174,6 @@ static uint32_t band_height(struct rect q)
 
 static int start(struct recorder *r)
 {
-	static const uint8_t format[16] = {32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0};
 	const struct display_picture *p = display_picture(r->screen.display);
 	char name[NAME_LEN_MAX + 16];
 	int n = snprintf(name, sizeof name, "%s (husk)", r->c->name);
@@ -216,7 +184,7 @@ static int start(struct recorder *r)
 	buf_be32(&r->out, 1);
 	buf_be16(&r->out, (uint16_t)p->w);
 	buf_be16(&r->out, (uint16_t)p->h);
-	buf_put(&r->out, format, sizeof format);
+	rfb_format_put(&r->out, &rfb_format_native);
 	buf_be32(&r->out, (uint32_t)n);
 	buf_put(&r->out, name, (size_t)n);
 	return block(r);
@@ -339,7 +307,7 @@ static int update(struct recorder *r)
 		buf_be16(&r->out, 0); /* FramebufferUpdate, padding */
 		buf_be16(&r->out, (uint16_t)(count + (resized && !first)));
 		if (resized && !first)
-			rect_head(&r->out, (struct rect){0, 0, r->shown.w, r->shown.h}, ENC_DESKTOP_SIZE);
+			rfb_rect_header(&r->out, (struct rect){0, 0, r->shown.w, r->shown.h}, RFB_DESKTOP_SIZE);
 		r->updates++;
 	}
 	for (int i = 0; i < n; i++) {
@@ -519,13 +487,15 @@ static int record_to_file(const struct record_config *c, struct err *e)
 	int rc = screen_client_open(&r.screen, c->name, e);
 
 	pixman_region32_init(&r.damage);
-	if (!rc && deflateInit(&r.z, ZLIB_LEVEL) != Z_OK)
+	r.encoding = c->raw ? &rfb_raw : &rfb_zrle;
+	r.encoder = r.encoding->open();
+	if (!rc && !r.encoder && !c->raw)
 		rc = err_set(e, ENOMEM, "there is no memory");
 	rc = rc ? rc : open_file(&r);
 	rc = rc ? rc : record(&r);
 	if (r.fd > 1 && close(r.fd) && !rc)
 		rc = err_set(e, errno, "cannot write to %.300s: %s", c->file, strerror(errno));
-	deflateEnd(&r.z);
+	r.encoding->close(r.encoder);
 	pixman_region32_fini(&r.damage);
 	free(r.now.px);
 	free(r.shown.px);
@@ -568,8 +538,8 @@ static int run(int argc, char **argv)
 
 const struct cmd cmd_record = {
 	"record", "NAME FILE.fbs|- [options]", "record what a machine's screen shows", run, opts,
-	"The file is a session of RFB with times (FBS 001.000), which TightVNC's player and rfbproxy play.\n"
-	"Only what changes is written. The machine must have been started with --display vnc; no viewer\n"
+	"The file is a session of RFB with times, in the format of rfbproxy (FBS 001.000); what is in it every\n"
+	"viewer understands. Only what changes is written. The machine must have been started with --display vnc; no viewer\n"
 	"needs to be connected.\n"
 	"\n"
 	"Examples:\n"

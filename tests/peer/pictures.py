@@ -30,6 +30,56 @@ def read_png(data):
     return w, h, rows
 
 
+def zrle_palette(data, at):
+    """How a tile is written, its palette, and where that ends (RFC 6143, 7.7.6); a pixel has three bytes."""
+    kind, at = data[at], at + 1
+    size = 0 if kind in (0, 128) else kind & 127
+    palette = [data[at + 3 * i:at + 3 * i + 3] + b"\0" for i in range(size)]
+    at += 3 * size
+    return kind, palette, at
+
+
+def zrle_run(data, at):
+    length = 1
+    while data[at] == 255:
+        length, at = length + 255, at + 1
+    return length + data[at], at + 1
+
+
+def zrle(data, w, h):
+    """Rows of four bytes per pixel, all of it."""
+    px, at = bytearray(w * h * 4), 0
+    for ty in range(0, h, 64):
+        for tx in range(0, w, 64):
+            tw, th = min(64, w - tx), min(64, h - ty)
+            kind, palette, at = zrle_palette(data, at)
+            tile = []
+            if kind == 0:
+                tile = [data[at + 3 * i:at + 3 * i + 3] + b"\0" for i in range(tw * th)]
+                at += 3 * tw * th
+            elif kind == 1:
+                tile = palette * (tw * th)
+            elif kind <= 16:
+                bits = 1 if kind == 2 else 2 if kind <= 4 else 4
+                for _ in range(th):
+                    row = data[at:at + (tw * bits + 7) // 8]
+                    at += len(row)
+                    tile += [palette[row[x * bits // 8] >> (8 - bits - x * bits % 8) & (1 << bits) - 1] for x in range(tw)]
+            else:
+                while len(tile) < tw * th:
+                    if kind == 128:
+                        colour, many, at = data[at:at + 3] + b"\0", True, at + 3
+                    else:
+                        colour, many, at = palette[data[at] & 127], data[at] & 128, at + 1
+                    length, at = zrle_run(data, at) if many else (1, at)
+                    tile += [colour] * length
+            for y in range(th):
+                to = ((ty + y) * w + tx) * 4
+                px[to:to + 4 * tw] = b"".join(tile[y * tw:(y + 1) * tw])
+    expect("all of the rectangle", at, len(data))
+    return px
+
+
 def play(data):
     """All pictures of a recording by husk record: (milliseconds, width, height, pixels)."""
     expect("head", data[:12], b"FBS 001.000\n")
@@ -59,9 +109,9 @@ def play(data):
                 w, h, px = rw, rh, bytearray(rw * rh * 4)
                 continue
             expect_true(f"inside: {x} {y} {rw} {rh} of {w} {h}", x + rw <= w and y + rh <= h and rw and rh)
-            if enc == 6:
+            if enc == 16:
                 n = struct.unpack_from(">I", stream, at)[0]
-                raw = z.decompress(stream[at + 4:at + 4 + n])
+                raw = zrle(z.decompress(stream[at + 4:at + 4 + n]), rw, rh)
                 at += 4 + n
             else:
                 expect("encoding", enc, 0)
