@@ -487,7 +487,8 @@ static ssize_t step(struct rfb_conn *c, const uint8_t *p, size_t n)
 	return 0;
 }
 
-void conn_process(struct rfb_conn *c)
+/* What is there is taken, as long as we listen; false: it is closed. */
+static bool take_messages(struct rfb_conn *c)
 {
 	size_t at = 0;
 
@@ -500,7 +501,7 @@ void conn_process(struct rfb_conn *c)
 			conn_close(c, "it sent %s", c->why ? c->why : "nonsense");
 		}
 		if (c->state == CONN_CLOSED)
-			return;
+			return false;
 		at += (size_t)used;
 		if (!used && c->state == was)
 			break;
@@ -510,7 +511,20 @@ void conn_process(struct rfb_conn *c)
 	/* messages that are taken whole fit, so a full buffer that nothing is taken from is no message */
 	assert(c->in_len < CONN_IN || deaf(c) || c->state != CONN_NORMAL);
 	server_input_flush(c->s);
-	conn_flush(c);
+	return true;
+}
+
+void conn_process(struct rfb_conn *c)
+{
+	bool stopped;
+
+	/* once all answers are sent we listen again, and what is in the buffer already says nothing to epoll */
+	do {
+		if (!take_messages(c))
+			return;
+		stopped = deaf(c);
+		conn_flush(c);
+	} while (stopped && c->state != CONN_CLOSED && !deaf(c) && c->in_len);
 }
 
 static void tls_ready(struct rfb_conn *c)

@@ -202,7 +202,11 @@ static ssize_t on_fence(struct rfb_conn *c, const uint8_t *p, size_t n)
 			memcpy(c->sync_payload, p + 9, len);
 		}
 	} else if (len == 4) {
+		uint32_t number;
+
 		pace_acked(&c->pace, be32(p + 9), now_ns());
+		if (pace_probe(&c->pace, now_ns(), &number))
+			conn_fence_put(&c->out, number);
 	}
 	return (ssize_t)(9 + len);
 }

@@ -118,11 +118,13 @@ void conn_fence_put(struct buf *out, uint32_t number)
 	buf_be32(out, number);
 }
 
+/* The first one says that there are fences, and measures the way before anything is on it. */
 static void fence_ask(struct rfb_conn *c)
 {
-	buf_be32(&c->out, (uint32_t)MSG_FENCE << 24);
-	buf_be32(&c->out, FENCE_REQUEST);
-	buf_u8(&c->out, 0);
+	uint32_t number;
+
+	if (pace_fence(&c->pace, now_ns(), &number))
+		conn_fence_put(&c->out, number);
 }
 
 /* Once for each: a viewer lists its encodings again and again. */

@@ -9,22 +9,21 @@ uint64_t pace_window(const struct pace *p)
 {
 	uint64_t rate = 0, w;
 
-	if (p->probing)
-		return PACE_WINDOW_MIN;
 	for (unsigned i = 0; i < PACE_RATES; i++)
 		rate = max_u64(rate, p->rate[i]);
-	w = (uint64_t)((double)rate * 2.0 * (double)p->rtt_ns / (double)SECOND_NS);
+	w = (uint64_t)((double)rate * 2.0 * (double)p->rtt_ns / (double)SECOND_NS) + p->size / 4 * 3;
 	return min_u64(max_u64(w, PACE_WINDOW_MIN), PACE_WINDOW_MAX);
 }
 
 bool pace_open(const struct pace *p)
 {
-	return p->sent - p->acked < pace_window(p) && p->next - p->first < PACE_FENCES;
+	return !p->probing && p->sent - p->acked < pace_window(p) && p->next - p->first < PACE_FENCES;
 }
 
 void pace_sent(struct pace *p, uint64_t bytes)
 {
 	p->sent += bytes;
+	p->size = bytes > p->size ? bytes : (p->size * 7 + bytes) / 8;
 }
 
 bool pace_fence(struct pace *p, uint64_t now, uint32_t *number)
@@ -38,6 +37,15 @@ bool pace_fence(struct pace *p, uint64_t now, uint32_t *number)
 	*f = (struct pace_fence){.at = p->sent, .acked = p->acked, .ns = now, .acked_ns = p->acked_ns, .limited = true};
 	*number = p->next++;
 	return true;
+}
+
+bool pace_probe(struct pace *p, uint64_t now, uint32_t *number)
+{
+	if (!p->probing || p->probe_out || p->first != p->next)
+		return false;
+	p->probe_out = true;
+	p->probe = p->next;
+	return pace_fence(p, now, number);
 }
 
 void pace_blocked(struct pace *p)
@@ -78,15 +86,17 @@ bool pace_acked(struct pace *p, uint32_t number, uint64_t now)
 	p->acked_ns = now;
 	rtt = max_u64(now - f.ns, 1);
 	p->last_rtt_ns = rtt;
-	if (!p->rtt_ns || rtt < p->rtt_ns || (p->probing && number - p->probe < PACE_FENCES)) {
+	if (p->probe_out && number == p->probe) {
 		p->rtt_ns = rtt;
 		p->rtt_at = now;
-		p->probing = false;
+		p->probing = p->probe_out = false;
+	} else if (!p->rtt_ns || rtt < p->rtt_ns) {
+		p->rtt_ns = rtt;
+		p->rtt_at = now;
 	} else if (rtt <= p->rtt_ns + p->rtt_ns / 4) {
 		p->rtt_at = now;
 	} else if (!p->probing && now - p->rtt_at > RTT_KEEP_NS) {
 		p->probing = true;
-		p->probe = p->next;
 	}
 	count_rate(p, &f, now);
 	return true;
