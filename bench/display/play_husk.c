@@ -14,6 +14,7 @@
 
 #include "display/scanout.h"
 #include "session.h"
+#include "vm/control.h"
 
 static struct session s;
 
@@ -37,10 +38,12 @@ static int listening(const char *address)
 	return fd;
 }
 
-static void draw(struct scanout *out, const struct surface *px)
+static void draw(struct scanout *out, struct surface *px)
 {
 	unsigned n = session_next(&s);
 
+	if ((s.w != px->w || s.h != px->h) && !scanout_mode(out, s.w, s.h, px))
+		exit(1);
 	for (unsigned i = 0; i < n; i++) {
 		const struct session_rect *r = &s.rect[i];
 
@@ -57,6 +60,7 @@ int main(int argc, char **argv)
 	struct err e = {.code = 0};
 	int fd, reader, event, input[2], resize[2], control[2], sock;
 	char text[8][40], *args[64];
+	struct vmm_msg m = {0};
 	unsigned n = 0;
 	pid_t pid;
 	char c;
@@ -77,6 +81,7 @@ int main(int argc, char **argv)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, input) || socketpair(AF_UNIX, SOCK_SEQPACKET, 0, resize) ||
 		socketpair(AF_UNIX, SOCK_SEQPACKET, 0, control))
 		return 1;
+	fcntl(reader, F_SETFD, 0);
 	sock = listening(argv[3]);
 	pid = fork();
 	if (!pid) {
@@ -99,8 +104,9 @@ int main(int argc, char **argv)
 		_exit(1);
 	}
 	close(sock);
-	if (recv(control[0], text, sizeof text, 0) <= 0) { /* ready */
-		fputs("play_husk: husk-vnc does not begin\n", stderr);
+	close(control[1]);
+	if (recv(control[0], &m, sizeof m, 0) <= 0 || m.type != VMM_READY) {
+		fprintf(stderr, "play_husk: husk-vnc does not begin: %s\n", m.text);
 		return 1;
 	}
 	printf("ready %d\n", pid);
