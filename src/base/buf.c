@@ -47,9 +47,9 @@ uint8_t *buf_room(struct buf *b, size_t n)
 
 void buf_put(struct buf *b, const void *p, size_t n)
 {
-	uint8_t *to = buf_room(b, n);
+	uint8_t *to = n ? buf_room(b, n) : NULL;
 
-	if (!to || !n)
+	if (!to)
 		return;
 	memcpy(to, p, n);
 	b->len += n;

@@ -148,7 +148,7 @@ static void fulfil(struct vhost_front *f)
 		connect_new(f, sock);
 	if (stop) {
 		/* without a back-end: not before there is another, see above */
-		if (f->sock >= 0 && f->on && front_stop(f))
+		if (f->sock >= 0 && (f->on || f->resume) && front_stop(f))
 			lost(f);
 		if (f->sock < 0 && f->resume && !give_up)
 			return;

@@ -372,7 +372,8 @@ int front_stop(struct vhost_front *f)
 {
 	int rc = 0;
 
-	for (unsigned i = 0; i < f->nqueues && !rc; i++) {
+	/* a successor that has not been told of rings may still have what its predecessor left, and lets go of it at a reset */
+	for (unsigned i = 0; f->on && i < f->nqueues && !rc; i++) {
 		struct vhost_msg m = {.h = {.request = VHOST_GET_VRING_BASE, .size = sizeof m.p.state},
 			.p.state = {i, 0}};
 

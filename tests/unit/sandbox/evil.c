@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * evil blk|net|vmm PROGRAM: what a program that was taken over could still do. The program itself is started, as the
+ * evil blk|net|vsock|gpu|vnc|vmm PROGRAM: what a program that was taken over could still do. The program itself is started, as the
  * supervisor starts it, and says that it is ready; so its sandbox is the real one. Then this process, which traces it,
  * makes it call what it must not: registers are set and one SYSCALL instruction is executed, that of its event loop. Each call
  * must end as the table says: mostly by SIGSYS. What a program is killed for is tried on a new one.
@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -28,10 +29,11 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "display/scanout.h"
 #include "sandbox/sandbox.h"
 #include "vm/control.h"
 
-enum { BLK = 1, NET = 2, VMM = 4, VSOCK = 8, ALL = 15, DEVICES = BLK | NET | VSOCK };
+enum { BLK = 1, NET = 2, VMM = 4, VSOCK = 8, GPU = 16, VNC = 32, ALL = 63, DEVICES = ALL & ~VMM };
 #define BIT(s)  (1u << SANDBOX_##s)
 #define SIGNALS (1u << SANDBOX_NSTAGES) /* Landlock that knows signals: ABI 6 */
 
@@ -67,13 +69,13 @@ struct attempt {
 static const struct attempt attempts[] = {
 	/* files */
 	{"open", SYS_open, {STR(PASSWD), O_RDONLY}, ALL, KILLED, 0, 0},
-	{"openat", SYS_openat, {CWD, STR(PASSWD), O_RDONLY}, ALL & ~NET, KILLED, 0, 0},
-	/* libslirp tries, for /etc/resolv.conf, and the filter says that there is no such file */
-	{"openat", SYS_openat, {CWD, STR(PASSWD), O_RDONLY}, NET, ENOENT, 0, BIT(SECCOMP)},
+	{"openat", SYS_openat, {CWD, STR(PASSWD), O_RDONLY}, ALL & ~(NET | VNC), KILLED, 0, 0},
+	/* libslirp tries, for /etc/resolv.conf, and libc for a heap of many threads; the filter says that there is no such file */
+	{"openat", SYS_openat, {CWD, STR(PASSWD), O_RDONLY}, NET | VNC, ENOENT, 0, BIT(SECCOMP)},
 	{"openat /", SYS_openat, {CWD, STR(ROOT), O_RDONLY}, NET, ENOENT, 0, BIT(SECCOMP)},
-	{"openat /proc/self/maps", SYS_openat, {CWD, STR(MAPS), O_RDONLY}, NET, ENOENT, 0, BIT(SECCOMP)},
+	{"openat /proc/self/maps", SYS_openat, {CWD, STR(MAPS), O_RDONLY}, NET | VNC, ENOENT, 0, BIT(SECCOMP)},
 	{"newfstatat without a flag", SYS_newfstatat, {CWD, STR(ROOT), STR(BUFFER), 0}, NET, ENOENT, 0, BIT(SECCOMP)},
-	{"openat /proc/self/maps", SYS_openat, {CWD, STR(MAPS), O_RDONLY}, ALL & ~NET, KILLED, 0, 0},
+	{"openat /proc/self/maps", SYS_openat, {CWD, STR(MAPS), O_RDONLY}, ALL & ~(NET | VNC), KILLED, 0, 0},
 	{"openat, write", SYS_openat, {CWD, STR(MEM), O_RDWR}, ALL, KILLED, 0, 0},
 	{"openat, create", SYS_openat, {CWD, STR(NEW_FILE), O_WRONLY | O_CREAT, 0600}, ALL, KILLED, 0, 0},
 	{"openat2", SYS_openat2, {CWD, STR(PASSWD), STR(BUFFER), 24}, ALL, KILLED, 0, 0},
@@ -113,7 +115,7 @@ static const struct attempt attempts[] = {
 	{"socketpair", SYS_socketpair, {AF_UNIX, SOCK_STREAM, 0, STR(BUFFER)}, ALL, KILLED, 0, 0},
 	{"connect", SYS_connect, {LINE, STR(BUFFER), 16}, ALL & ~NET, KILLED, 0, 0},
 	{"bind", SYS_bind, {LINE, STR(BUFFER), 16}, ALL & ~NET, KILLED, 0, 0},
-	{"accept4", SYS_accept4, {LINE, 0, 0, 0}, ALL & ~VSOCK, KILLED, 0, 0},
+	{"accept4", SYS_accept4, {LINE, 0, 0, 0}, ALL & ~(VSOCK | VNC), KILLED, 0, 0},
 
 	/* programs and processes */
 	{"execve", SYS_execve, {STR(TRUE_PROGRAM), 0, 0}, ALL, KILLED, 0, 0},
@@ -212,7 +214,7 @@ static const struct attempt attempts[] = {
 
 /* --- the program ------------------------------------------------------------------------------- */
 
-enum { CONTROL_FD = 10, LINE_FD = 11, FILE_FD = 12 };
+enum { CONTROL_FD = 10, LINE_FD = 11, FILE_FD = 12, EVENT_FD = 13, LISTEN_FD = 14 };
 
 static const char *program;
 static unsigned which;
@@ -234,21 +236,31 @@ static void start_program(int control, int line)
 	static const char *const vmm[] = {"husk-vmm", "--control-fd", "10", "--serial-fd", "11", "--kernel-fd", "12",
 		"--engine", "bt", "--memory", "16777216", NULL};
 	static const char *const vsock[] = {"husk-vsock", "--control-fd", "10", "--socket-fd", "11", "--path-fd", "12", NULL};
-	const char *const *argv = which == BLK ? blk : which == NET ? net : which == VSOCK ? vsock : vmm;
+	static const char *const gpu[] = {"husk-gpu", "--control-fd", "10", "--socket-fd", "11", "--state-fd", "12", NULL};
+	static const char *const vnc[] = {"husk-vnc", "--control-fd", "10", "--scanout-fd", "12", "--event-fd", "13", "--input-fd", "11",
+		"--name", "evil", "--listen-fd", "14,unix", NULL};
+	const char *const *argv = which == BLK ? blk : which == NET ? net : which == VSOCK ? vsock : which == GPU ? gpu : which == VNC ? vnc : vmm;
 	char path[] = "/tmp/husk-evil-XXXXXX";
 	int file = mkstemp(path);
 	/* multiboot, "header has addresses" (1.0, 3.1.5): cli, hlt, and back */
 	const uint32_t kernel[] = {0x1badb002, 0x10000, -(0x1badb002u + 0x10000u), 0x100000, 0x100000, 0x100028, 0x100028,
 		0x100020, 0xfcebf4fa, 0};
 
-	if (file < 0 || unlink(path) || write(file, kernel, sizeof kernel) != sizeof kernel || ftruncate(file, 1 << 20))
+	if (file < 0 || unlink(path) || write(file, kernel, sizeof kernel) != sizeof kernel || ftruncate(file, 4 << 20))
 		_exit(99);
-	if (which == VSOCK) {
+	if (which & (VSOCK | VNC)) {
 		const struct sockaddr_un any = {.sun_family = AF_UNIX};
 
 		file = socket(AF_UNIX, SOCK_STREAM, 0);
 		if (file < 0 || bind(file, (const struct sockaddr *)&any, sizeof any.sun_family) || listen(file, 4))
 			_exit(99);
+	}
+	if (which == VNC) {
+		int screen = scanout_create("evil", NULL);
+
+		if (dup2(file, LISTEN_FD) < 0 || dup2(eventfd(0, EFD_NONBLOCK), EVENT_FD) < 0)
+			_exit(99);
+		file = fcntl(scanout_reader(screen, NULL), F_DUPFD, 32);
 	}
 	for (unsigned i = 0; i < NSTRINGS; i++) {
 		snprintf(env[i], sizeof env[i], "EVIL%02u=%s", i, strings[i]);
@@ -375,7 +387,7 @@ static unsigned long memory_limit(void)
 	const char *words = strrchr(v.report.stage[SANDBOX_LIMITS].text, ';');
 	unsigned long mib = 0;
 
-	assert(words && sscanf(words, "; %lu MiB of memory", &mib) == 1 && mib && mib < 1024);
+	assert(words && sscanf(words, "; %lu MiB of memory", &mib) == 1 && mib && mib <= (which == VNC ? 2048 : 1024));
 	return mib << 20;
 }
 
@@ -523,10 +535,14 @@ static void control(void)
 
 int main(int argc, char **argv)
 {
+	static const char *const names[] = {"blk", "net", "vmm", "vsock", "gpu", "vnc"}; /* by bit */
 	unsigned n = 0;
 
 	assert(argc == 3);
-	which = !strcmp(argv[1], "blk") ? BLK : !strcmp(argv[1], "net") ? NET : !strcmp(argv[1], "vsock") ? VSOCK : VMM;
+	for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+		if (!strcmp(argv[1], names[i]))
+			which = 1u << i;
+	assert(which);
 	program = argv[2];
 	signal(SIGURG, SIG_IGN);
 	control();
