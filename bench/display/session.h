@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A recorded screen: the server's side of RFB after ServerInit, Raw rectangles of 32-bit little-endian pixels only. The
- * first update is one rectangle, all of the screen.
+ * first update is one rectangle, all of the screen. DesktopSize makes it another size, black, which pixels in the same update follow.
  */
 #ifndef BENCH_SESSION_H
 #define BENCH_SESSION_H
@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 enum { SESSION_RECTS = 4096, SESSION_FIRST = 16 /* bytes in front of the first pixels */ };
+#define SESSION_SIZE 0xffffff21u /* DesktopSize */
 
 struct session_rect {
 	unsigned x, y, w, h;
@@ -54,10 +55,10 @@ static inline void session_open(struct session *s, const char *path)
 	s->h = session_be16(s->p + 10);
 }
 
-/* The next update's rectangles; how many, 0 at the end. */
+/* The next update's rectangles; how many, 0 at the end. Before them w and h may change. */
 static inline unsigned session_next(struct session *s)
 {
-	unsigned n;
+	unsigned n, at = 0;
 
 	if (s->at + 4 > s->len)
 		return 0;
@@ -70,12 +71,18 @@ static inline unsigned session_next(struct session *s)
 		if (i == SESSION_RECTS || s->at + 12 > s->len)
 			return 0;
 		r = (struct session_rect){session_be16(p), session_be16(p + 2), session_be16(p + 4), session_be16(p + 6), p + 12};
-		s->at += 12 + (size_t)r.w * r.h * 4;
+		s->at += 12;
+		if (session_be16(p + 8) == SESSION_SIZE >> 16 && session_be16(p + 10) == (SESSION_SIZE & 0xffff)) {
+			s->w = r.w;
+			s->h = r.h;
+			continue;
+		}
+		s->at += (size_t)r.w * r.h * 4;
 		if (s->at > s->len || r.x + r.w > s->w || r.y + r.h > s->h)
 			return 0;
-		s->rect[i] = r;
+		s->rect[at++] = r;
 	}
-	return n;
+	return at;
 }
 
 /* Copies one into a picture of stride bytes. */
