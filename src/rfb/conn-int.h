@@ -76,7 +76,7 @@ struct rfb_conn {
 	} listed, enc;                   /* being read, in force */
 	unsigned told;                   /* enum conn_can: extensions that it was told of */
 	uint64_t skip;                   /* bytes of a message that are not wanted */
-	/* SyncNext: its answer goes out together with what the next message does, and no update before */
+	/* SyncNext: its answer goes out together with what the next message does */
 	bool sync, sync_later;
 	uint32_t sync_flags;
 	uint8_t sync_payload[64];

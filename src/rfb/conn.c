@@ -271,7 +271,7 @@ void conn_pump(struct rfb_conn *c)
 	pixman_region32_t area;
 	bool began = false;
 
-	if (c->state != CONN_NORMAL || conn_busy(c) || unsent(c) || c->sync)
+	if (c->state != CONN_NORMAL || conn_busy(c) || unsent(c))
 		return;
 	if (c->clip_due) {
 		c->clip_due = false;

@@ -234,6 +234,15 @@ static void refresh(void)
 	rig_scroll(&g, 16);
 	rig_commit(&g);
 	viewer_sees(&v[0]);
+	/* also where there was none before */
+	rig_fill(&g, (struct rect){0, 0, 640, 400}, 0x203040);
+	rig_smooth(&g, (struct rect){0, 300, 640, 100}, 9);
+	rig_commit(&g);
+	v[0].updates = 0;
+	viewer_until(&v[0], got_update, "a photograph below");
+	rig_scroll(&g, 150);
+	rig_commit(&g);
+	viewer_sees(&v[0]);
 	/* what is still becomes right while something beside it never is */
 	rig_smooth(&g, (struct rect){0, 0, 640, 400}, 33);
 	rig_commit(&g);
@@ -450,6 +459,21 @@ static void large(void)
 	viewer_ask_all(&v[0], false);
 	viewer_sees(&v[0]);
 	CHECK(v[0].updates == 2);
+	/* moves do not read what was found but not sent yet */
+	v[0].manual = true;
+	v[0].updates = 0;
+	rig_smooth(&g, (struct rect){0, 0, 3000, 2900}, 77);
+	rig_commit(&g);
+	viewer_until(&v[0], got_update, "the first part");
+	rig_scroll(&g, 400);
+	rig_commit(&g);
+	for (unsigned i = 0; i < 4; i++) {
+		v[0].updates = 0;
+		viewer_ask(&v[0], true, (struct rect){0, 0, 3000, i ? 2900 : 2600});
+		while (viewer_poll(&v[0], 250) && !v[0].updates)
+			;
+	}
+	viewer_sees(&v[0]);
 	viewer_close(&v[0]);
 	rig_stop(&g);
 }
