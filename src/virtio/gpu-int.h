@@ -204,8 +204,6 @@ enum gpu_answer gpu_backing_end(struct gpu_backing *b);
 void gpu_backing_free(struct gpu *g, struct gpu_res *res);
 /* The pixels of r from guest memory at off bytes into the backing, with the resource's stride */
 enum gpu_answer gpu_transfer(struct gpu *g, struct gpu_res *res, const struct mem *mem, struct rect r, uint64_t off);
-/* Is there alpha in the format? */
-bool gpu_format_alpha(uint32_t format);
 
 /* gpu.c: r of res from now on; res NULL: off. Nothing changes unless it is GPU_OK. */
 enum gpu_answer gpu_head_show(struct gpu *g, unsigned head, struct gpu_res *res, struct rect r);

@@ -293,9 +293,8 @@ static enum gpu_answer update_cursor(struct gpu *g, struct command *c)
 		return GPU_ERR_INVALID_RESOURCE;
 	if (res->w > SCANOUT_CURSOR_MAX || res->h > SCANOUT_CURSOR_MAX)
 		return GPU_ERR_INVALID_PARAMETER;
+	/* a cursor has alpha whatever its format says: Linux makes all its dumb buffers X8R8G8B8, also for this plane */
 	memcpy(px, res->px, (size_t)res->w * res->h * 4);
-	for (uint32_t i = 0; !gpu_format_alpha(res->format) && i < res->w * res->h; i++)
-		px[i] |= 0xff000000;
 	/* programs in the guest choose it */
 	h->hot_x = (uint32_t)min_u64(c->q.cursor.hot_x, res->w - 1);
 	h->hot_y = (uint32_t)min_u64(c->q.cursor.hot_y, res->h - 1);

@@ -16,19 +16,18 @@ enum { OVERHEAD = 512 /* charged for a resource without pixels */ };
 
 /* ---- formats ---- */
 
-/* Where a format has red, green, blue and alpha, or the byte that means nothing, as shifts in a little-endian word */
+/* Where a format has red, green, blue and alpha, as shifts in a little-endian word; in X formats that byte is cursors' alpha only */
 static const struct format {
 	uint8_t number, r, g, b, a;
-	bool alpha;
 } formats[] = {
-	{GPU_B8G8R8A8, 16, 8, 0, 24, true},
-	{GPU_B8G8R8X8, 16, 8, 0, 24, false},
-	{GPU_A8R8G8B8, 8, 16, 24, 0, true},
-	{GPU_X8R8G8B8, 8, 16, 24, 0, false},
-	{GPU_R8G8B8A8, 0, 8, 16, 24, true},
-	{GPU_X8B8G8R8, 24, 16, 8, 0, false},
-	{GPU_A8B8G8R8, 24, 16, 8, 0, true},
-	{GPU_R8G8B8X8, 0, 8, 16, 24, false},
+	{GPU_B8G8R8A8, 16, 8, 0, 24},
+	{GPU_B8G8R8X8, 16, 8, 0, 24},
+	{GPU_A8R8G8B8, 8, 16, 24, 0},
+	{GPU_X8R8G8B8, 8, 16, 24, 0},
+	{GPU_R8G8B8A8, 0, 8, 16, 24},
+	{GPU_X8B8G8R8, 24, 16, 8, 0},
+	{GPU_A8B8G8R8, 24, 16, 8, 0},
+	{GPU_R8G8B8X8, 0, 8, 16, 24},
 };
 
 static const struct format *format_of(uint32_t number)
@@ -37,11 +36,6 @@ static const struct format *format_of(uint32_t number)
 		if (formats[i].number == number)
 			return &formats[i];
 	return NULL;
-}
-
-bool gpu_format_alpha(uint32_t format)
-{
-	return format_of(format)->alpha;
 }
 
 static void swizzle(const struct format *f, uint32_t *px, size_t n)
