@@ -228,7 +228,8 @@ static const struct opt opts[] = {
 		"bzImage, vmlinux (ELF, PVH) or Multiboot kernel;\nwithout it the built-in guest boots"},
 	{"initrd", 'i', "FILE", set_initrd, "initial RAM disk (Multiboot: the first module)"},
 	{"append", 'a', "TEXT", set_append,
-		"kernel command line; default for Linux: console=ttyS0,\n"
+		"kernel command line; default for Linux: console=ttyS0\n"
+		"(with a screen console=tty0 before it),\n"
 		"and root= when the first disk leaves no doubt about it.\n"
 		"husk adds panic=-1 unless panic= is there"},
 	{"disk", 'D', "FILE", set_disk,
@@ -356,6 +357,12 @@ static int guest_dir(char dir[3800], struct err *e)
 		"nor in %s): make it with 'make guest', or name a kernel with --kernel", dir);
 }
 
+/* The last one is /dev/console: where a line is, there is a terminal to read it. */
+static const char *default_consoles(const struct super_config *s)
+{
+	return s->display.vnc ? "console=tty0 console=ttyS0" : "console=ttyS0";
+}
+
 static int default_guest(struct run_config *c, struct err *e)
 {
 	struct super_config *s = &c->super;
@@ -373,7 +380,7 @@ static int default_guest(struct run_config *c, struct err *e)
 	}
 	if (s->vmm.append)
 		return 0;
-	strcpy(c->append, "console=ttyS0");
+	strcpy(c->append, default_consoles(s));
 	snprintf(path, sizeof path, "%s/append", dir);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0) {
@@ -398,9 +405,10 @@ static void default_append(struct run_config *c)
 	const struct disk_config *d = s->disks;
 	char part[12] = "";
 	struct stat st;
+	const char *consoles = default_consoles(s);
 	int fd, n = -1;
 
-	strcpy(c->append, "console=ttyS0");
+	strcpy(c->append, consoles);
 	if (!s->ndisks || d->socket)
 		return;
 	fd = open(d->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -413,7 +421,7 @@ static void default_append(struct run_config *c)
 		return;
 	if (n)
 		snprintf(part, sizeof part, "%d", n);
-	snprintf(c->append, sizeof c->append, "console=ttyS0 root=/dev/vda%s %s", part, d->read_only ? "ro" : "rw");
+	snprintf(c->append, sizeof c->append, "%s root=/dev/vda%s %s", consoles, part, d->read_only ? "ro" : "rw");
 }
 
 /* "HdrS" at 0x202: Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header" */

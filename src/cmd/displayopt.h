@@ -12,7 +12,7 @@
 #include "base/err.h"
 
 /* What there is without --display */
-#define DISPLAY_DEFAULT "none"
+#define DISPLAY_DEFAULT "vnc"
 enum { DISPLAY_HOST_MAX = 255 };
 
 struct display_config {

@@ -820,9 +820,11 @@ void code_written(struct engine_vm *vm, uint64_t gpa, uint64_t len)
 
 void code_sync(struct engine_cpu *c)
 {
-	uint64_t epoch = atomic_load(&c->vm->code_epoch);
+	uint64_t epoch;
 
+	/* in this order: whoever counts the epoch up later asks again */
 	atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_CODE);
+	epoch = atomic_load(&c->vm->code_epoch);
 	for (unsigned m = 0; m < MMU_CACHED; m++)
 		memset(c->tlb[m].wtag, 0xff, sizeof c->tlb[m].wtag);
 	memset(c->tlb2.wtag, 0xff, sizeof c->tlb2.wtag);
