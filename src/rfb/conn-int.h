@@ -55,6 +55,7 @@ struct rfb_conn {
 	uint8_t address[16];             /* for the blacklist */
 	size_t address_len;
 	bool local;
+	bool blocked;                    /* its address was when it came: it is told so */
 	struct rfb_auth *auth;
 	bool tls_x509;
 	const char *why;                 /* CLOSING: for the log */

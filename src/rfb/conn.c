@@ -460,6 +460,11 @@ static void tls_begin(struct rfb_conn *c)
 
 /* --- bytes in --------------------------------------------------------------------------------------- */
 
+static bool is_blocked(const struct rfb_conn *c)
+{
+	return c->address_len && rfb_blacklist_blocked(c->s->blacklist, c->address, c->address_len, now_ns());
+}
+
 /* One step: bytes used, 0 for more, -EPROTO. */
 static ssize_t step(struct rfb_conn *c, const uint8_t *p, size_t n)
 {
@@ -468,6 +473,11 @@ static ssize_t step(struct rfb_conn *c, const uint8_t *p, size_t n)
 
 	switch (c->state) {
 	case CONN_AUTH:
+		/* its address may have been blocked since: else connections in parallel were as many guesses */
+		if (!c->blocked && is_blocked(c)) {
+			conn_close(c, "too many wrong passwords from its address");
+			return 0;
+		}
 		used = (ssize_t)rfb_auth_input(c->auth, p, n, &c->out, &want);
 		auth_result(c, want);
 		return used;
@@ -640,7 +650,6 @@ struct rfb_conn *conn_new(struct rfb_server *s, struct rfb_stream *st, const str
 {
 	struct rfb_conn *c = calloc(1, sizeof *c);
 	int lowat = NOTSENT;
-	bool blocked;
 
 	if (!c) {
 		st->ops->close(st);
@@ -662,8 +671,8 @@ struct rfb_conn *conn_new(struct rfb_server *s, struct rfb_stream *st, const str
 		/* so that an update that is not sent yet waits here, where newer ones can replace it */
 		setsockopt(st->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
 	}
-	blocked = c->address_len && rfb_blacklist_blocked(s->blacklist, c->address, c->address_len, c->began_ns);
-	c->auth = rfb_auth_new(auth, blocked, &c->out);
+	c->blocked = is_blocked(c);
+	c->auth = rfb_auth_new(auth, c->blocked, &c->out);
 	if (!c->auth || loop_add(s->env.loop, &c->w, EPOLLIN)) {
 		c->next = s->conns;
 		s->conns = c;

@@ -139,6 +139,14 @@ class Wire:
             pass
         self.s.settimeout(PATIENCE)
 
+    def hang_up(self):
+        """Says that it has said everything, and sees that the server closes."""
+        try:
+            self.s.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass # it has closed already
+        return self.rest()
+
     def reset(self):
         """Closes without a goodbye."""
         self.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

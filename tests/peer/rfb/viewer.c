@@ -592,6 +592,8 @@ static void client_process(struct client *c)
 		if (!k)
 			break;
 	}
+	if (at == len)
+		c->d.need = 0; /* it was counted from where a message begins that is done */
 	memmove(in, in + at, len - at);
 	c->in = in;
 	c->len = len - at;
