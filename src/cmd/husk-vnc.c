@@ -414,7 +414,6 @@ int main(int argc, char **argv)
 		close(key_fd);
 	}
 	p.d.syscalls = vnc_syscalls;
-	p.d.network = true;
 	p.d.data_max = DATA_MAX_BYTES;
 	p.d.new_fds = rfb_server_fds(p.server);
 	p.d.confined = confined;

@@ -240,6 +240,13 @@ static void listener_ready(struct watch *w, uint32_t events)
 
 /* --- the server ---------------------------------------------------------------------------------------- */
 
+static int check_listener(const struct rfb_auth_config *a, const struct rfb_tls *tls, struct err *e)
+{
+	if (((a->tls_anonymous || a->tls_x509) && !tls) || (a->tls_x509 && !rfb_tls_has_cert(tls)))
+		return err_set(e, EINVAL, "TLS without %s", tls ? "a certificate" : "credentials");
+	return rfb_auth_check(a, e);
+}
+
 int rfb_server_new(struct rfb_server **out, const struct rfb_server_config *c, struct err *e)
 {
 	struct rfb_server *s = calloc(1, sizeof *s);
@@ -261,7 +268,7 @@ int rfb_server_new(struct rfb_server **out, const struct rfb_server_config *c, s
 	if (!s->env.mover || !s->name || !s->blacklist)
 		rc = err_set(e, ENOMEM, "no memory for the VNC server");
 	for (unsigned i = 0; !rc && i < c->nlisteners; i++)
-		rc = rfb_auth_check(&c->listener[i].auth, e);
+		rc = check_listener(&c->listener[i].auth, c->tls, e);
 	if (!rc)
 		rc = rfb_pool_new(&s->env.pool, c->loop, e);
 	if (rc) {
