@@ -114,6 +114,17 @@ class Pictures:
         return bytes(out)
 
 
+def window(w, h, px, stride, steps):
+    """What is at px, of half the width and height, slides over a plain screen."""
+    rows, black = [px[y * stride * 4:y * stride * 4 + w // 2 * 4] for y in range(h // 2)], bytes(w * 4)
+    out = []
+    for i in range(steps):
+        x, y = i * (w // 2 // steps) // 8 * 8, i * (h // 2 // steps)
+        picture = [black] * y + [black[:x * 4] + row + black[:(w - w // 2 - x) * 4] for row in rows] + [black] * (h - y - h // 2)
+        out.append(update(rect(0, 0, w, h, b"".join(picture))))
+    return b"".join(out)
+
+
 def nasty(w, h, first=None):
     """first: makes the first update, if it is not the session's"""
     p, out = Pictures(w, h), []

@@ -28,7 +28,8 @@
 #include "../../rfb/decode.h"
 #include "../../rfb/wire.h"
 
-enum { CLIENTS = 64, PHASES = 8, LISTED = 32, IDS = 32, IN_MIN = 1 << 16, SLOW_BYTES = 4096, SLOW_MS = 5, QUIET_MS = 250 };
+enum { CLIENTS = 64, PHASES = 8, LISTED = 32, IDS = 32, IN_MIN = 1 << 16, SLOW_BYTES = 4096, SLOW_MS = 5, QUIET_MS = 250,
+	LATER_MS = 5 };
 enum { MSG_UPDATE, MSG_COLOURS, MSG_BELL, MSG_CUT_TEXT, MSG_CONTINUOUS_END = 150, MSG_FENCE = 248 };
 #define FENCE_SYNC_NEXT 4u
 #define FENCE_REQUEST 0x80000000u
@@ -55,6 +56,8 @@ struct client {
 	bool stale;                   /* something has come since it was compared */
 	bool same;
 	double slow_until;
+	struct buf later;             /* is sent then */
+	double later_at;
 	struct {
 		int32_t id;
 		uint64_t rects, bytes;
@@ -338,6 +341,11 @@ static unsigned wrong(bool lossy)
 
 static void client_send(struct client *c, struct buf *b)
 {
+	if (c->later.len && b != &c->later) { /* nothing between the fence and its message */
+		buf_put(&c->later, b->p, b->len);
+		buf_fini(b);
+		return;
+	}
 	if (b->failed || send(c->fd, b->p, b->len, MSG_NOSIGNAL) != (ssize_t)b->len)
 		die(c, "cannot send: %s", strerror(errno));
 	buf_fini(b);
@@ -410,7 +418,10 @@ static void turn_quietly(struct client *c)
 		go_continuous(c, true);
 }
 
-/* Updates are under way: what comes before the fence's answer is in the old format. */
+/*
+ * Updates are under way: what comes before the fence's answer is in the old format. The answer belongs to the message behind the
+ * fence, which takes its time.
+ */
 static void turn_by_fence(struct client *c)
 {
 	struct phase *p = &c->phase[c->at];
@@ -419,11 +430,12 @@ static void turn_by_fence(struct client *c)
 	buf_be32(&b, (uint32_t)MSG_FENCE << 24);
 	buf_be32(&b, FENCE_REQUEST | FENCE_SYNC_NEXT);
 	buf_put(&b, "\4turn", 5);
-	put_format(&b, p);
-	put_encodings(&b, p);
-	c->d.tight_png |= p->png;
-	put_area(&b, 3, false, c->d.w, c->d.h);
 	client_send(c, &b);
+	put_format(&c->later, p);
+	put_encodings(&c->later, p);
+	put_area(&c->later, 3, false, c->d.w, c->d.h);
+	c->later_at = now_ms() + LATER_MS;
+	c->d.tight_png |= p->png;
 	c->asked = true;
 	c->turning = true;
 }
@@ -638,11 +650,16 @@ static bool serve(double ms, bool (*enough)(void))
 		if (now >= end)
 			return false;
 		for (unsigned i = 0; i < nclients; i++) {
-			bool sleeps = clients[i].slow_until > now;
+			struct client *c = &clients[i];
+			bool sleeps = c->slow_until > now;
 
-			w[i] = (struct pollfd){clients[i].here && !sleeps ? clients[i].fd : -1, POLLIN, 0};
-			if (sleeps && clients[i].slow_until < until)
-				until = clients[i].slow_until;
+			if (c->later.len && now >= c->later_at)
+				client_send(c, &c->later);
+			w[i] = (struct pollfd){c->here && !sleeps ? c->fd : -1, POLLIN, 0};
+			if (sleeps && c->slow_until < until)
+				until = c->slow_until;
+			if (c->later.len && c->later_at < until)
+				until = c->later_at;
 		}
 		n = poll(w, nclients, (int)(until - now) + 1);
 		for (unsigned i = 0; i < nclients && n > 0; i++)
