@@ -20,9 +20,12 @@ from husk import SLOW, Failure, expect, expect_true  # noqa: E402 pylint: disabl
 
 HUSK_VNC = os.environ.get("HUSK_VNC", f"{sessions.TOP}/build/rel/src/cmd/husk-vnc")
 SANITIZED = bool(os.environ.get("HUSK_SANITIZED"))
+COPYRECT, RRE, HEXTILE, ZLIB, TIGHT, ZRLE, TIGHT_PNG, NAME, CURSOR, ALPHA_CURSOR = 1, 2, 5, 6, 7, 16, -260, -307, -239, -314
 FENCE, CONTINUOUS, LAYOUT, KEYS, CLIPBOARD = -312, -313, -308, -258, -0x3f5e1a32
 MSG_FORMAT, MSG_ENCODINGS, MSG_REQUEST, MSG_KEY, MSG_POINTER, MSG_CUT, MSG_CONTINUOUS, MSG_FENCE = 0, 2, 3, 4, 5, 6, 150, 248
 PATIENCE = 10 * SLOW
+MEMORY = 200 # MiB
+W, H = 320, 200
 
 
 def encodings(*ids):
@@ -372,3 +375,54 @@ class Good:
         self.worst = max(self.worst, took)
         self.checks += 1
         expect_true(f"a change took {took:.2f} s for a good viewer", took < 2 * SLOW)
+
+
+def session(updates=3000):
+    p = sessions.Pictures(W, H)
+    return sessions.update(p.colours(300)) + b"".join(sessions.update(*p.patches(1), *p.dots(2)[:2]) for _ in range(updates))
+
+
+class Bad:
+    """A server, the good viewer beside us, and the checks."""
+
+    def __init__(self, *options, **more):
+        self.h = Husk(session(), *options, **more)
+
+    def __enter__(self):
+        self.h.__enter__()
+        self.good = Good(self.h)
+        self.sources = 1
+        return self
+
+    def __exit__(self, kind, *rest):
+        if not kind:
+            self.check()
+            self.h.left(1)
+            now, most = self.h.rss()
+            expect_true(f"husk-vnc keeps {now:.0f} MiB", SANITIZED or now < MEMORY / 3)
+            print(f"  {self.good.checks} changes seen, at most {self.good.worst * 1000:.0f} ms late; {now:.0f} MiB, at most {most:.0f}")
+        self.good.wire.s.close()
+        self.h.__exit__(kind, *rest)
+
+    def check(self):
+        self.good.check()
+        most = self.h.rss()[1]
+        expect_true(f"husk-vnc has taken {most:.0f} MiB", SANITIZED or most < MEMORY)
+
+    def tcp(self):
+        """From an address that has not failed yet."""
+        self.sources += 1
+        return Wire((f"127.0.{self.sources >> 8}.{self.sources & 255}", self.h.port))
+
+    def closed(self, data, *ids, where=None):
+        """Logged in with these encodings, says data, and is closed."""
+        with where or self.h.viewer(*ids) as w:
+            if where:
+                w.login()
+            w.send(data)
+            return w.rest()
+
+    def lives(self, data, *ids):
+        with self.h.viewer(*ids) as w:
+            w.send(data)
+            return w.alive()
