@@ -33,14 +33,7 @@ static int set_word(void *cfg, const char *word, struct err *e)
 {
 	struct shot_config *c = cfg;
 
-	if (!c->name) {
-		c->name = word;
-		return parse_name(word, e);
-	}
-	if (c->file)
-		return err_set(e, EINVAL, "'%.60s': one file at a time", word);
-	c->file = word;
-	return *word ? 0 : err_set(e, EINVAL, "the name of the file is empty");
+	return screen_word(&c->name, &c->file, word, e);
 }
 
 static const struct opt opts[] = {

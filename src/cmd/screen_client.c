@@ -5,7 +5,20 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "cmd/parse.h"
 #include "cmd/screen_client.h"
+
+int screen_word(const char **name, const char **file, const char *word, struct err *e)
+{
+	if (!*name) {
+		*name = word;
+		return parse_name(word, e);
+	}
+	if (*file)
+		return err_set(e, EINVAL, "'%.60s': one file at a time", word);
+	*file = word;
+	return *word ? 0 : err_set(e, EINVAL, "the name of the file is empty");
+}
 
 int screen_client_open(struct screen_client *s, const char *name, struct err *e)
 {

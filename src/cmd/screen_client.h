@@ -15,6 +15,8 @@ struct screen_client {
 	int event; /* of our own: the machine's belongs to husk-vnc */
 };
 
+/* Words of a command line: the machine's name, then a file's. 0 or -errno with words */
+int screen_word(const char **name, const char **file, const char *word, struct err *e);
 /* 0 or -errno with words. On failure, too, screen_client_close() is to be called. */
 int screen_client_open(struct screen_client *s, const char *name, struct err *e);
 void screen_client_close(struct screen_client *s); /* twice is harmless */

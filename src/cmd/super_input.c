@@ -107,7 +107,7 @@ static int number_of(const json_t *j, int64_t lo, int64_t hi, int32_t *v, struct
 
 /* --- x-input ----------------------------------------------------------------------------------- */
 
-static int raw_event(struct events *l, const json_t *j, struct err *e)
+static int raw_event(struct super *s, struct events *l, const json_t *j, struct err *e)
 {
 	static const struct {
 		const char *word;
@@ -120,6 +120,7 @@ static int raw_event(struct events *l, const json_t *j, struct err *e)
 	uint16_t code = 0;
 	int32_t a = 0, b = 0;
 
+	(void)s;
 	for (size_t i = 0; word && i < ARRAY_LEN(rows); i++) {
 		int rc = 0;
 
@@ -137,21 +138,28 @@ static int raw_event(struct events *l, const json_t *j, struct err *e)
 	return err_set(e, EINVAL, "an event is [\"key\", NAME, 1], button, move, point, wheel or release");
 }
 
-json_t *super_x_input(void *arg, json_t *args, struct err *e)
+/* Each element of "events" by one(), then all of them to the machine. */
+static json_t *each_event(struct super *s, json_t *args,
+	int (*one)(struct super *s, struct events *l, const json_t *event, struct err *e), struct err *e)
 {
 	const json_t *list = json_object_get(args, "events");
 	struct events l = {.n = 0};
 
-	if (!has_screen(arg, e))
+	if (!has_screen(s, e))
 		return NULL;
 	if (!json_is_array(list)) {
 		err_set(e, EINVAL, "\"events\" must be an array");
 		return NULL;
 	}
 	for (size_t i = 0; i < json_array_size(list); i++)
-		if (raw_event(&l, json_array_get(list, i), e))
+		if (one(s, &l, json_array_get(list, i), e))
 			return NULL;
-	return deliver(arg, &l, e) ? NULL : json_object();
+	return deliver(s, &l, e) ? NULL : json_object();
+}
+
+json_t *super_x_input(void *arg, json_t *args, struct err *e)
+{
+	return each_event(arg, args, raw_event, e);
 }
 
 /* --- send-key ---------------------------------------------------------------------------------- */
@@ -278,17 +286,5 @@ static int qemu_event(struct super *s, struct events *l, const json_t *j, struct
 
 json_t *super_send_event(void *arg, json_t *args, struct err *e)
 {
-	const json_t *list = json_object_get(args, "events");
-	struct events l = {.n = 0};
-
-	if (!has_screen(arg, e))
-		return NULL;
-	if (!json_is_array(list)) {
-		err_set(e, EINVAL, "\"events\" must be an array");
-		return NULL;
-	}
-	for (size_t i = 0; i < json_array_size(list); i++)
-		if (qemu_event(arg, &l, json_array_get(list, i), e))
-			return NULL;
-	return deliver(arg, &l, e) ? NULL : json_object();
+	return each_event(arg, args, qemu_event, e);
 }
