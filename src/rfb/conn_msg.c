@@ -169,8 +169,15 @@ static ssize_t on_continuous(struct rfb_conn *c, const uint8_t *p, size_t n)
 	(void)n;
 	if (!(c->told & CAN_CONTINUOUS))
 		return bad(c, "continuous updates, which it was not offered");
+	/* what comes behind the end may be in another format: the update that is made now belongs before it */
+	if (!p[1] && c->continuous && must_wait(c))
+		return 0;
 	if (!p[1] && c->continuous)
 		buf_u8(&c->out, MSG_CONTINUOUS); /* EndOfContinuousUpdates */
+	if (p[1]) { /* nor may an old request bring one in the old format after it */
+		pixman_region32_clear(&c->asked);
+		c->asked_any = false;
+	}
 	c->continuous = p[1];
 	c->continuous_area = rect_clip(get_rect(p + 2), c->view->copy.w, c->view->copy.h);
 	return 10;
