@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One viewer. conn.c has its life, its bytes and its updates; conn_msg.c what it says; conn_input.c its keys and its pointer;
- * conn_pseudo.c what it is told beside pixels.
+ * conn_pseudo.c what it is told beside pixels; share.c with whom it shares its view.
  */
 #ifndef RFB_CONN_INT_H
 #define RFB_CONN_INT_H
@@ -85,7 +85,10 @@ struct rfb_conn {
 
 	/* updates */
 	struct rfb_format format;
-	struct rfb_view *view;
+	struct rfb_view *view;           /* maybe not its alone: share.c */
+	uint64_t join_ns;                /* does not share before */
+	unsigned falls;                  /* how often it has left of late */
+	bool missed;                     /* it was not in step when others joined */
 	pixman_region32_t asked;         /* by requests that were not answered yet */
 	bool asked_any;                  /* there was one, maybe of an empty area: pseudo-rectangles may go */
 	bool continuous;
@@ -133,6 +136,25 @@ const char *conn_encoding_name(const struct rfb_conn *c);
  */
 ssize_t conn_parse(struct rfb_conn *c, const uint8_t *p, size_t n);
 void conn_wish_late(struct rfb_conn *c); /* nothing came of its wish for another size */
+
+/* Nothing is on its way to it that must go first. */
+bool conn_idle(const struct rfb_conn *c);
+bool conn_may_send(struct rfb_conn *c); /* if not, it is pumped when it may */
+void conn_view_done(struct rfb_view *v);
+void conn_view_wake(struct rfb_view *v);
+
+/* share.c. None while the view is busy, but for the last two. false: it is closed now, if nothing else is said */
+void conn_area(const struct rfb_conn *c, pixman_region32_t *area); /* that it has asked for */
+void share_own(struct rfb_conn *c, struct rfb_view *v);   /* v is new, and c's alone */
+bool share_settle(struct rfb_conn *c);                    /* it has a view with its wishes */
+/* It could take an update of area now. false: others could not, it is pumped again. true: view_begin() is for all members */
+bool share_ready(struct rfb_conn *c, const pixman_region32_t *area);
+bool share_leave(struct rfb_conn *c);                     /* it has a view of its own */
+bool share_resize(struct rfb_conn *c, uint32_t w, uint32_t h); /* view_resize(), for it alone; false: no memory */
+void share_idle(struct rfb_conn *c);                      /* it waits for something to show */
+void share_sent(struct rfb_conn *c);                      /* an update */
+void share_close(struct rfb_conn *c);                     /* it has no view */
+unsigned share_members(const struct rfb_view *v, struct rfb_conn **m); /* at most RFB_CLIENTS */
 
 /* conn_pseudo.c */
 /* All that are due; how many rectangles. None are due then, but the layout, which must not be in an update with pixels. */

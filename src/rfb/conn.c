@@ -23,8 +23,7 @@
 #include "base/log.h"
 #include "rfb/server-int.h"
 
-enum { READ_BUDGET = 64 << 10, ANSWERS_MAX = 64 << 10, NOTSENT = 64 << 10, MSG_UPDATE = 0, UPDATE_HEADER = 4,
-	REFRESH_BYTES = 256 << 10 };
+enum { READ_BUDGET = 64 << 10, ANSWERS_MAX = 64 << 10, NOTSENT = 64 << 10, MSG_UPDATE = 0, UPDATE_HEADER = 4 };
 static const uint64_t HANDSHAKE_NS = 20000000000u, LAST_WORDS_NS = 1000000000u, FRAME_NS = 16600000u;
 
 static size_t unsent(const struct rfb_conn *c)
@@ -81,10 +80,9 @@ void conn_close(struct rfb_conn *c, const char *fmt, ...)
 	if (c->st)
 		c->st->ops->close(c->st);
 	rfb_auth_free(c->auth);
-	view_free(c->view);
+	share_close(c);
 	c->st = NULL;
 	c->auth = NULL;
-	c->view = NULL;
 	buf_fini(&c->out);
 	buf_fini(&c->cut);
 	pixman_region32_fini(&c->asked);
@@ -171,6 +169,11 @@ static bool size_differs(const struct rfb_conn *c)
 	return (pic->w != c->view->copy.w || pic->h != c->view->copy.h) && c->enc.can & (CAN_SIZE | CAN_LAYOUT);
 }
 
+bool conn_idle(const struct rfb_conn *c)
+{
+	return c->state == CONN_NORMAL && !unsent(c) && !size_differs(c) && !(c->due & DUE_LAYOUT);
+}
+
 static void put_header(struct buf *b, unsigned nrects)
 {
 	buf_be16(b, MSG_UPDATE);
@@ -189,7 +192,7 @@ static void send_size(struct rfb_conn *c)
 	struct rect *a = &c->continuous_area;
 	bool all = a->w == c->view->copy.w && a->h == c->view->copy.h;
 
-	if (!view_resize(c->view, pic->w, pic->h)) {
+	if (!share_resize(c, pic->w, pic->h)) {
 		conn_close(c, "no memory for %u x %u", pic->w, pic->h);
 		return;
 	}
@@ -200,17 +203,7 @@ static void send_size(struct rfb_conn *c)
 	conn_flush(c);
 }
 
-static void update_area(const struct rfb_conn *c, pixman_region32_t *area)
-{
-	const struct rect *a = &c->continuous_area;
-
-	pixman_region32_copy(area, &c->asked);
-	if (c->continuous && !rect_empty(*a))
-		pixman_region32_union_rect(area, area, (int)a->x, (int)a->y, a->w, a->h);
-	pixman_region32_intersect_rect(area, area, 0, 0, c->view->copy.w, c->view->copy.h);
-}
-
-static bool may_send(struct rfb_conn *c)
+bool conn_may_send(struct rfb_conn *c)
 {
 	uint64_t now = now_ns();
 
@@ -222,18 +215,6 @@ static bool may_send(struct rfb_conn *c)
 		return true;
 	timer_set(c->s->env.loop, &c->again, c->next_ns);
 	return false;
-}
-
-static void view_wish(struct rfb_conn *c)
-{
-	struct view_wish *w = &c->view->wish;
-	bool shape = c->enc.can & (CAN_CURSOR | CAN_X_CURSOR | CAN_ALPHA_CURSOR);
-
-	*w = (struct view_wish){.ops = c->enc.ops, .copyrect = c->enc.can & CAN_COPYRECT, .draw_cursor = !shape};
-	w->params = (struct rfb_params){.format = c->format, .level = c->enc.level,
-		.quality = c->s->c.lossless ? -1 : c->enc.quality,
-		.tight = c->enc.id == RFB_TIGHT_PNG ? RFB_TIGHT_PNG : RFB_TIGHT, .png = c->enc.id == RFB_TIGHT_PNG};
-	c->view->refresh_bytes = c->enc.can & CAN_FENCE ? pace_window(&c->pace) / 2 : REFRESH_BYTES;
 }
 
 static void send_fence(struct rfb_conn *c)
@@ -268,8 +249,10 @@ static void send_pseudo(struct rfb_conn *c)
 
 void conn_pump(struct rfb_conn *c)
 {
+	struct rfb_conn *m[RFB_CLIENTS];
 	pixman_region32_t area;
 	bool began = false;
+	unsigned n;
 
 	if (c->state != CONN_NORMAL || conn_busy(c) || unsent(c))
 		return;
@@ -291,11 +274,12 @@ void conn_pump(struct rfb_conn *c)
 		if (c->state != CONN_NORMAL || unsent(c))
 			return;
 	}
-	view_wish(c);
+	if (!share_settle(c))
+		return;
 	pixman_region32_init(&area);
-	update_area(c, &area);
+	conn_area(c, &area);
 	if (view_wants(c->view, &area)) {
-		if (!may_send(c)) {
+		if (!conn_may_send(c) || !share_ready(c, &area)) {
 			pixman_region32_fini(&area);
 			return;
 		}
@@ -303,31 +287,30 @@ void conn_pump(struct rfb_conn *c)
 	}
 	pixman_region32_fini(&area);
 	if (began) {
-		c->next_ns = now_ns() + FRAME_NS;
-		request_used(c);
+		n = share_members(c->view, m);
+		for (unsigned i = 0; i < n; i++) {
+			m[i]->next_ns = now_ns() + FRAME_NS;
+			request_used(m[i]);
+		}
 	} else if (c->view->failed) {
 		conn_close(c, "no memory");
-	} else if (c->due) {
-		send_pseudo(c);
+	} else {
+		share_idle(c);
+		if (c->due)
+			send_pseudo(c);
 	}
 }
 
-/* The update is encoded; c->out is empty but for answers to what came meanwhile. */
-static void view_done(struct rfb_view *v)
+/* The update is encoded; c->out is empty but for answers to what came meanwhile. last: nobody else needs v->out */
+static void deliver(struct rfb_conn *c, struct rfb_view *v, bool last)
 {
-	struct rfb_conn *c = v->owner;
 	struct buf tail = {0};
 	size_t len = v->out.len;
-	unsigned n;
+	unsigned n = v->nrects + conn_pseudo_put(c, true, &tail);
 
-	if (v->failed) {
-		conn_close(c, "no memory");
-		return;
-	}
-	n = v->nrects + conn_pseudo_put(c, true, &tail);
 	v->out.p[2] = (uint8_t)(n >> 8);
 	v->out.p[3] = (uint8_t)n;
-	if (!c->out.len) {
+	if (last && !c->out.len) {
 		struct buf x = c->out;
 
 		c->out = v->out;
@@ -338,28 +321,52 @@ static void view_done(struct rfb_view *v)
 	buf_put(&c->out, tail.p, tail.len);
 	buf_fini(&tail);
 	c->updates++;
+	c->s->n.updates++;
 	pace_sent(&c->pace, len);
 	send_fence(c);
-	conn_flush(c);
-	if (c->state == CONN_CLOSED)
-		return;
-	if (c->hold) {
-		c->hold = false;
-		conn_process(c);
-	}
-	conn_pump(c);
+	share_sent(c);
 }
 
-static void view_wake(struct rfb_view *v)
+/* All members have their bytes before any is flushed, listened to or pumped: these may end it, or the view. */
+void conn_view_done(struct rfb_view *v)
 {
-	conn_pump(v->owner);
+	struct rfb_conn *m[RFB_CLIENTS], *owner = v->owner;
+	unsigned n = share_members(v, m);
+	struct rfb_server *s = owner->s;
+
+	if (v->failed) {
+		for (unsigned i = 0; i < n; i++)
+			conn_close(m[i], "no memory");
+		return;
+	}
+	for (unsigned i = 0; i < n; i++)
+		deliver(m[i], v, i == n - 1);
+	s->n.shared += n - 1;
+	share_later(s);
+	for (unsigned i = 0; i < n; i++)
+		conn_flush(m[i]);
+	for (unsigned i = 0; i < n; i++)
+		if (m[i]->state != CONN_CLOSED && m[i]->hold) {
+			m[i]->hold = false;
+			conn_process(m[i]);
+		}
+	for (unsigned i = 0; i < n; i++)
+		conn_pump(m[i]);
+}
+
+void conn_view_wake(struct rfb_view *v)
+{
+	struct rfb_conn *m[RFB_CLIENTS];
+	unsigned n = share_members(v, m);
+
+	for (unsigned i = 0; i < n; i++)
+		conn_pump(m[i]);
 }
 
 void conn_resized(struct rfb_conn *c)
 {
 	if (!c->view)
 		return;
-	view_relaid(c->view);
 	if (c->enc.can & CAN_LAYOUT)
 		c->due |= DUE_LAYOUT;
 	if (c->wish_open) {
@@ -383,9 +390,7 @@ static void server_init(struct rfb_conn *c)
 		c->out.failed = true;
 		return;
 	}
-	c->view->owner = c;
-	c->view->done = view_done;
-	c->view->wake = view_wake;
+	share_own(c, c->view);
 	c->format = rfb_format_native;
 	buf_be16(&c->out, (uint16_t)pic->w);
 	buf_be16(&c->out, (uint16_t)pic->h);

@@ -149,6 +149,11 @@ static ssize_t on_request(struct rfb_conn *c, const uint8_t *p, size_t n)
 
 	(void)n;
 	if (!p[1]) {
+		/* the others need not see it again */
+		if (c->view->members > 1 && must_wait(c))
+			return 0;
+		if (!share_leave(c))
+			return bad(c, "a request for which there is no memory");
 		view_force(c->view, r);
 		if (c->enc.can & CAN_LAYOUT && !(c->due & DUE_LAYOUT))
 			c->due |= DUE_LAYOUT;

@@ -36,6 +36,7 @@ struct rfb_encoder_ops {
 	 * before: do so. NULL: this encoding cannot (zlib, ZRLE).
 	 */
 	void (*restart)(struct rfb_encoder *enc);
+	bool stateless; /* every rectangle stands for itself: there is nothing to restart */
 	/*
 	 * Appends rectangles that cover r, header and data; r lies in s. What was sent with loss is added to lossy (never NULL).
 	 * Returns how many, or -ENOMEM (then out holds rubbish, and so do the streams: the connection ends).

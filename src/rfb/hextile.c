@@ -147,5 +147,6 @@ const struct rfb_encoder_ops rfb_hextile = {
 	.open = hextile_open,
 	.copy = hextile_copy,
 	.close = hextile_close,
+	.stateless = true,
 	.encode = hextile_encode,
 };

@@ -49,5 +49,6 @@ const struct rfb_encoder_ops rfb_raw = {
 	.open = raw_open,
 	.copy = raw_copy,
 	.close = raw_close,
+	.stateless = true,
 	.encode = raw_encode,
 };

@@ -149,5 +149,6 @@ const struct rfb_encoder_ops rfb_rre = {
 	.open = rre_open,
 	.copy = rre_copy,
 	.close = rre_close,
+	.stateless = true,
 	.encode = rre_encode,
 };

@@ -18,7 +18,7 @@ struct rfb_server {
 	} listener[RFB_LISTENERS];
 	struct rfb_conn *conns;      /* newest first; closed ones are in graves until nobody can know them any more */
 	struct rfb_conn *graves;
-	struct timer reaper, pumper;
+	struct timer reaper, pumper, joiner;
 	unsigned nconns, nviewers;   /* nviewers: those that are past the handshake */
 	uint64_t number;
 	/* of the guest */
@@ -32,7 +32,7 @@ struct rfb_server {
 	struct input_event batch[INPUT_EVENTS];
 	unsigned nbatch;
 	struct {
-		uint64_t accepted, refused, failed, dropped, bytes_out, bytes_in, keys, moves, protocol_errors;
+		uint64_t accepted, refused, failed, dropped, bytes_out, bytes_in, keys, moves, protocol_errors, updates, shared;
 	} n;
 };
 
@@ -43,6 +43,9 @@ bool server_key_held(const struct rfb_server *s, const struct rfb_conn *but, uns
 bool server_button_held(const struct rfb_server *s, const struct rfb_conn *but, unsigned button);
 void server_gone(struct rfb_server *s, struct rfb_conn *c);     /* c was closed: unlink it, free it later */
 void server_viewers(struct rfb_server *s);                      /* counts them again */
+/* share.c */
+void share_join(struct timer *t);                               /* joiner */
+void share_later(struct rfb_server *s);                         /* something was sent: join when it has been quiet */
 void server_clipboard(struct rfb_server *s, struct rfb_conn *from, const char *text, size_t len);
 
 #endif

@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "rfb/server-int.h"
 
-enum { ACCEPT_BURST = 16, THREADS_DEFAULT_MAX = 4, OWN_FDS = 4 };
+enum { JOIN_MS = 200, ACCEPT_BURST = 16, THREADS_DEFAULT_MAX = 4, OWN_FDS = 4 };
 
 /* --- what goes to the guest ------------------------------------------------------------------------ */
 
@@ -76,7 +76,12 @@ static void each(struct rfb_server *s, void (*f)(struct rfb_conn *c))
 
 static void on_resized(struct display_sink *k)
 {
-	each(CONTAINER_OF(k, struct rfb_server, sink), conn_resized);
+	struct rfb_server *s = CONTAINER_OF(k, struct rfb_server, sink);
+
+	for (struct rfb_conn *c = s->conns; c; c = c->next)
+		if (c->view && c->view->owner == c)
+			view_relaid(c->view);
+	each(s, conn_resized);
 }
 
 static void on_damaged(struct display_sink *k, const struct rect *r, unsigned n)
@@ -84,7 +89,7 @@ static void on_damaged(struct display_sink *k, const struct rect *r, unsigned n)
 	struct rfb_server *s = CONTAINER_OF(k, struct rfb_server, sink);
 
 	for (struct rfb_conn *c = s->conns; c; c = c->next)
-		if (c->view)
+		if (c->view && c->view->owner == c)
 			view_damage(c->view, r, n);
 	each(s, conn_pump);
 }
@@ -265,6 +270,8 @@ int rfb_server_new(struct rfb_server **out, const struct rfb_server_config *c, s
 	s->blacklist = rfb_blacklist_new();
 	s->reaper.fire = reap;
 	s->pumper.fire = pump_all;
+	s->joiner.fire = share_join;
+	s->c.join_ms = c->join_ms ? c->join_ms : JOIN_MS;
 	if (!s->env.mover || !s->name || !s->blacklist)
 		rc = err_set(e, ENOMEM, "no memory for the VNC server");
 	for (unsigned i = 0; !rc && i < c->nlisteners; i++)
@@ -329,6 +336,7 @@ void rfb_server_free(struct rfb_server *s)
 	reap(&s->reaper);
 	timer_set(s->env.loop, &s->reaper, 0);
 	timer_set(s->env.loop, &s->pumper, 0);
+	timer_set(s->env.loop, &s->joiner, 0);
 	if (s->sink.resized)
 		display_detach(s->env.display, &s->sink);
 	rfb_blacklist_free(s->blacklist);
@@ -346,12 +354,17 @@ unsigned rfb_server_fds(const struct rfb_server *s)
 size_t rfb_server_stats(const struct rfb_server *s, char *buf, size_t len)
 {
 	const struct rfb_counters *n = &s->env.n;
-	int k = snprintf(buf, len,
-		"viewers %u\nconnections %u\naccepted %" PRIu64 "\nrefused %" PRIu64 "\nwrong_passwords %" PRIu64 "\ndropped %" PRIu64
-		"\nprotocol_errors %" PRIu64 "\nupdates %" PRIu64 "\nrects %" PRIu64 "\ncopies %" PRIu64 "\npixels %" PRIu64
+	unsigned views = 0;
+	int k;
+
+	for (const struct rfb_conn *c = s->conns; c; c = c->next)
+		views += c->view && c->view->owner == c;
+	k = snprintf(buf, len,
+		"viewers %u\nviews %u\nconnections %u\naccepted %" PRIu64 "\nrefused %" PRIu64 "\nwrong_passwords %" PRIu64 "\ndropped %" PRIu64
+		"\nprotocol_errors %" PRIu64 "\nupdates %" PRIu64 "\nencoded %" PRIu64 "\nshared %" PRIu64 "\nrects %" PRIu64 "\ncopies %" PRIu64 "\npixels %" PRIu64
 		"\nrefreshes %" PRIu64 "\nencode_us %" PRIu64 "\nto_viewers %" PRIu64 "\nfrom_viewers %" PRIu64 "\nkeys %" PRIu64
 		"\nmoves %" PRIu64 "\n",
-		s->nviewers, s->nconns, s->n.accepted, s->n.refused, s->n.failed, s->n.dropped, s->n.protocol_errors, n->updates,
+		s->nviewers, views, s->nconns, s->n.accepted, s->n.refused, s->n.failed, s->n.dropped, s->n.protocol_errors, s->n.updates, n->encoded, s->n.shared,
 		n->rects, n->copies, n->pixels, n->refreshes, n->encode_ns / 1000, s->n.bytes_out, s->n.bytes_in, s->n.keys,
 		s->n.moves);
 

@@ -6,6 +6,7 @@
  *   conn.c     one viewer: its messages, what it can do, when it gets the next update
  *   view.c     what one viewer, or several that are alike and in step, have on their screens: damage, comparison, moves,
  *              encoding. Owns a copy of the picture as the viewer has it
+ *   share.c    which viewers share a view
  *   pace.c     fences, round-trip time and congestion window
  *   pool.c     encoder threads
  */
@@ -45,6 +46,7 @@ struct rfb_server_config {
 	unsigned threads;                /* encoders; 0: by the number of CPUs */
 	bool no_threads;                 /* encode on the loop's thread: for tests */
 	unsigned max_clients;            /* 0: RFB_CLIENTS */
+	unsigned join_ms;                /* viewers that are alike share their updates when none was for so long; 0: 200 */
 	/* to the guest; the server gives whole batches */
 	void (*input)(void *arg, const struct input_event *ev, unsigned n);
 	/* A viewer asks for another size: 0 done or under way, -EPERM no, -ENOSPC, -EINVAL. NULL: never */

@@ -16,7 +16,7 @@
 enum { VIEW_AGES = 4, VIEW_MOVES = SCANOUT_HEADS * REFINE_MOVES, VIEW_CODERS = 8 };
 
 struct rfb_counters {
-	uint64_t updates, rects, copies, pixels, refreshes, encode_ns;
+	uint64_t encoded, rects, copies, pixels, refreshes, encode_ns;
 };
 
 struct view_env { /* what all views have in common */
@@ -42,7 +42,9 @@ struct rfb_view {
 	/* the owner's; called on the loop's thread, never from within view_begin() */
 	void (*done)(struct rfb_view *v);  /* out holds an update, or failed is set */
 	void (*wake)(struct rfb_view *v);  /* there is something to refresh */
-	void *owner;
+	void *owner;                       /* one of those whose screens this is */
+	unsigned members;                  /* how many they are: share.c */
+	uint64_t wait_ns;                  /* until then an update waits for those that cannot take it yet; 0: none waits */
 	struct view_wish wish;             /* set by the owner while not busy */
 	uint64_t refresh_bytes;            /* so many may go as one piece of a refresh; the owner's */
 
@@ -62,6 +64,7 @@ struct rfb_view {
 		const struct rfb_encoder_ops *ops;
 		struct rfb_encoder *enc;
 	} coder[VIEW_CODERS];              /* all that were ever used: a viewer keeps their streams, too */
+	bool mixed;                        /* it had other viewers: their streams may have begun where ours have not */
 	/* the update under way */
 	bool busy, dead, failed;
 	struct rfb_view *next_dead;
@@ -85,6 +88,16 @@ void view_relaid(struct rfb_view *v);
 /* The viewer knows of its new size. Not while busy. false: no memory, nothing has changed */
 bool view_resize(struct rfb_view *v, uint32_t w, uint32_t h);
 void view_force(struct rfb_view *v, struct rect r);
+/* For another viewer of the same screen, which goes its own way from here. Not while busy. NULL: no memory */
+struct rfb_view *view_split(const struct rfb_view *v);
+/* Can its coders, all of them, begin again for a viewer that comes in mid-session? */
+bool view_can_restart(const struct rfb_view *v);
+/* They do so with the next update, and with whatever is opened later. */
+void view_restart(struct rfb_view *v);
+/* Nothing is under way, and the viewer has, without loss, all that the picture has, as far as is known. */
+bool view_quiet(const struct rfb_view *v);
+/* The screens are the same; both are quiet. */
+bool view_same(const struct rfb_view *a, const struct rfb_view *b);
 /* Is there anything to look at in area? Cheap, and may turn out to be nothing. */
 bool view_wants(const struct rfb_view *v, const pixman_region32_t *area);
 /* Compares and starts encoding. false: nothing has changed in area (or no memory: failed is set). Not while busy. */

@@ -157,6 +157,16 @@ static struct rect cursor_place(const struct rfb_view *v, const struct scanout_v
 		(uint32_t)((y2 < v->copy.h ? y2 : v->copy.h) - (*y < 0 ? 0 : *y))};
 }
 
+/* What is drawn is not what is to be drawn. */
+static bool cursor_stale(const struct rfb_view *v)
+{
+	const struct scanout_view_cursor *c;
+	int64_t x, y;
+	struct rect at = cursor_place(v, &c, &x, &y);
+
+	return memcmp(&at, &v->cursor, sizeof at) || (c && c->generation != v->cursor_generation);
+}
+
 /* The viewer has one on its screen, or is to have one. */
 static bool cursor_in_way(const struct rfb_view *v)
 {
@@ -473,7 +483,7 @@ static void job_done(struct rfb_job *j)
 	pixman_region32_union(&v->lossy[0], &v->lossy[0], &v->lost);
 	simplify(&v->lossy[0], LOSSY_RECTS);
 	timer_start(v);
-	n->updates++;
+	n->encoded++;
 	n->rects += v->nrects;
 	n->copies += v->nmoves;
 	n->pixels += region_pixels(&v->changed);
@@ -491,6 +501,8 @@ static struct rfb_encoder *coder_get(struct rfb_view *v)
 	if (!c->ops) {
 		c->enc = v->wish.ops->open();
 		c->ops = c->enc ? v->wish.ops : NULL;
+		if (c->enc && v->mixed && c->ops->restart)
+			c->ops->restart(c->enc);
 	}
 	return c->enc;
 }
@@ -500,7 +512,7 @@ bool view_wants(const struct rfb_view *v, const pixman_region32_t *area)
 	const pixman_region32_t *r[] = {&v->pending, &v->forced, &v->lossy[VIEW_AGES - 1]};
 	bool any = false;
 
-	if (v->wish.draw_cursor || !rect_empty(v->cursor) || v->relaid)
+	if (v->relaid || cursor_stale(v))
 		return true;
 	for (unsigned i = 0; i < ARRAY_LEN(r) && !any; i++) {
 		pixman_region32_t x;
@@ -573,7 +585,7 @@ static void force_all(struct rfb_view *v)
 	v->relaid = false;
 }
 
-struct rfb_view *view_new(struct view_env *env, uint32_t w, uint32_t h)
+static struct rfb_view *alloc(struct view_env *env, uint32_t w, uint32_t h)
 {
 	struct rfb_view *v = calloc(1, sizeof *v);
 
@@ -591,8 +603,74 @@ struct rfb_view *view_new(struct view_env *env, uint32_t w, uint32_t h)
 	pixman_region32_init(&v->refresh);
 	pixman_region32_init(&v->left);
 	pixman_region32_init(&v->lost);
-	force_all(v);
 	return v;
+}
+
+struct rfb_view *view_new(struct view_env *env, uint32_t w, uint32_t h)
+{
+	struct rfb_view *v = alloc(env, w, h);
+
+	if (v)
+		force_all(v);
+	return v;
+}
+
+struct rfb_view *view_split(const struct rfb_view *v)
+{
+	struct rfb_view *own = alloc(v->env, v->copy.w, v->copy.h);
+
+	assert(!v->busy);
+	if (!own)
+		return NULL;
+	memcpy(own->copy.px, v->copy.px, (size_t)v->copy.h * v->copy.stride);
+	pixman_region32_copy(&own->pending, &v->pending);
+	pixman_region32_copy(&own->forced, &v->forced);
+	for (unsigned i = 0; i < VIEW_AGES; i++)
+		pixman_region32_copy(&own->lossy[i], &v->lossy[i]);
+	own->done = v->done;
+	own->wake = v->wake;
+	own->wish = v->wish;
+	own->relaid = v->relaid;
+	own->refresh_total = v->refresh_total;
+	own->cursor = v->cursor;
+	own->cursor_generation = v->cursor_generation;
+	memcpy(own->under, v->under, sizeof own->under);
+	/* streams of its own, all of which begin anew */
+	own->mixed = true;
+	timer_start(own);
+	return own;
+}
+
+bool view_can_restart(const struct rfb_view *v)
+{
+	const struct view_coder *c = v->coder;
+
+	while (c < v->coder + VIEW_CODERS && c->ops && (c->ops->stateless || c->ops->restart))
+		c++;
+	return c == v->coder + VIEW_CODERS || !c->ops;
+}
+
+void view_restart(struct rfb_view *v)
+{
+	for (struct view_coder *c = v->coder; c < v->coder + VIEW_CODERS && c->ops; c++)
+		if (c->ops->restart)
+			c->ops->restart(c->enc);
+	v->mixed = true;
+}
+
+bool view_quiet(const struct rfb_view *v)
+{
+	bool loss = false;
+
+	for (unsigned i = 0; i < VIEW_AGES; i++)
+		loss |= !empty(&v->lossy[i]);
+	return !v->busy && !loss && !v->relaid && empty(&v->pending) && empty(&v->forced) && !cursor_stale(v);
+}
+
+bool view_same(const struct rfb_view *a, const struct rfb_view *b)
+{
+	return a->copy.w == b->copy.w && a->copy.h == b->copy.h && !memcmp(&a->cursor, &b->cursor, sizeof a->cursor) &&
+		!memcmp(a->copy.px, b->copy.px, (size_t)a->copy.h * a->copy.stride);
 }
 
 static void view_free_now(struct rfb_view *v)
