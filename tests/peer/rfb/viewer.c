@@ -11,7 +11,8 @@
  *   32le 32be 24high bgr 30 565le 565be 555 444 332 111 map     its pixel format; 32le is the default
  *   late      comes when half of the steps are done (from the first phase: it goes on)
  *   slow      takes 4 kB every 5 ms at most
- * The first encoding of a phase must be seen, and none that was not asked for. cu needs fence where the format changes, too.
+ * The first encoding of a phase must be seen, and none that was not asked for. With cu the format changes behind a fence, or,
+ * where there is none, behind the end of continuous updates.
  * -l: nobody has loss, q or not; -p: the pictures of those that were wrong go to viewer-N.ppm; -v: what came.
  */
 #include <errno.h>

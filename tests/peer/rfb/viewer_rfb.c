@@ -32,6 +32,9 @@ static void client_send(struct client *c, struct buf *b)
 void client_later(struct client *c)
 {
 	client_send(c, &c->later);
+	c->asked = true;
+	if (!c->turning)
+		c->continuous = c->phase[c->at].continuous;
 }
 
 static void put_area(struct buf *b, uint8_t type, bool flag, uint32_t w, uint32_t h)
@@ -123,15 +126,35 @@ static void turn_by_fence(struct client *c)
 	c->turning = true;
 }
 
+/* The same without fences, as TigerVNC does it: what comes before EndOfContinuousUpdates is in the old format. */
+static void turn_by_end(struct client *c)
+{
+	struct phase *p = &c->phase[c->at];
+	struct buf b = {0};
+
+	put_area(&b, MSG_CONTINUOUS_END, false, c->d.w, c->d.h);
+	client_send(c, &b);
+	put_format(&c->later, p);
+	put_encodings(&c->later, p);
+	put_area(&c->later, 3, false, c->d.w, c->d.h);
+	if (p->continuous)
+		put_area(&c->later, MSG_CONTINUOUS_END, true, c->d.w, c->d.h);
+	c->later_at = now_ms() + LATER_MS;
+	c->d.tight_png |= p->png;
+	c->turning = true;
+}
+
 static void phase_next(struct client *c)
 {
-	bool by_fence = c->phase[c->at].fence && c->continuous;
+	bool by_fence = c->phase[c->at].fence && c->continuous, by_end = !by_fence && c->continuous;
 
 	c->at = (c->at + 1) % c->nphases;
 	c->passed++;
 	c->turn = false;
 	if (by_fence)
 		turn_by_fence(c);
+	else if (by_end)
+		turn_by_end(c);
 	else
 		turn_quietly(c);
 }
@@ -222,7 +245,10 @@ static ssize_t on_continuous_end(struct client *c)
 {
 	if (!client_listed(c, RFB_CONTINUOUS_UPDATES))
 		die(c, "an end of continuous updates");
-	if (c->continuous) {
+	if (c->continuous && c->turning && !c->phase[c->at ? c->at - 1 : c->nphases - 1].fence) {
+		phase_begins(c);
+		c->continuous = !c->later.len && c->phase[c->at].continuous;
+	} else if (c->continuous) {
 		c->continuous = false; /* we have asked for that */
 		ask(c, true);
 	} else if (!c->offered) {
@@ -244,7 +270,7 @@ static ssize_t message(struct client *c)
 	switch (c->in[0]) {
 	case MSG_UPDATE:
 		k = on_update(c);
-		if (k > 0 && c->continuous && c->phase[c->at].fence && c->turn && !c->turning)
+		if (k > 0 && c->continuous && c->turn && !c->turning)
 			phase_next(c);
 		return k;
 	case MSG_COLOURS:
