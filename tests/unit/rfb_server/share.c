@@ -63,6 +63,17 @@ static void all_see(unsigned n)
 	}
 }
 
+/* Another update for x than the first so many */
+static void wait_update(struct viewer *x, unsigned than)
+{
+	uint64_t end = now_ns() + RIG_WAIT_MS * 1000000ull;
+
+	while (x->updates == than) {
+		CHECK(now_ns() < end);
+		poll_all(N);
+	}
+}
+
 static void wait_views(unsigned viewers, unsigned views)
 {
 	uint64_t end = now_ns() + RIG_WAIT_MS * 1000000ull;
@@ -287,6 +298,7 @@ static void sizes(void)
 static void refresh(void)
 {
 	uint64_t encoded, shared, refreshes;
+	unsigned before;
 
 	start(RFB_TIGHT, RFB_JPEG_QUALITY_0 + 1, 160, 120, 0);
 	for (unsigned i = 0; i < 2; i++) {
@@ -300,9 +312,10 @@ static void refresh(void)
 		CHECK(rig_stat(&g, "shared") - shared == (N - 1) * (rig_stat(&g, "encoded") - encoded));
 	}
 	/* one leaves while it shows what was sent with loss */
+	before = v[2].updates;
 	rig_smooth(&g, (struct rect){0, 0, 160, 120}, 99);
 	rig_commit(&g);
-	poll_all(N);
+	wait_update(&v[2], before);
 	ENCODINGS(&v[2], RFB_TIGHT, RFB_COPYRECT, RFB_JPEG_QUALITY_0 + 1, RFB_COMPRESS_0 + 5);
 	all_see(N);
 	stop();
@@ -317,9 +330,12 @@ static void cursor(void)
 	for (unsigned i = 0; i < 240; i++)
 		px[i] = 0xff000000 | rig_random() % 0xffffff;
 	for (unsigned i = 0; i < 12; i++) {
+		unsigned before = v[i % N].updates;
+
 		scanout_cursor(g.out[1], 12, 20, 2, 3, px);
 		scanout_cursor_at(g.out[1], (int32_t)(i * 13), (int32_t)(i * 11));
 		rig_commit(&g);
+		wait_update(&v[i % N], before);
 		draw(i);
 		poll_all(N);
 		/* it leaves with one on its screen, and comes back with one */
