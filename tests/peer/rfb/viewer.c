@@ -11,8 +11,8 @@
  *   32le 32be 24high bgr 30 565le 565be 555 444 332 111 map     its pixel format; 32le is the default
  *   late      comes when half of the steps are done (from the first phase: it goes on)
  *   slow      takes 4 kB every 5 ms at most
- * The first encoding of a phase must be seen, and none that was not asked for. With cu the format changes behind a fence, or,
- * where there is none, behind the end of continuous updates.
+ * The first encoding of a phase must be seen, and none that was not asked for. With cu,
+ * which needs fence, the format changes behind a fence or behind the end of continuous updates, by turns.
  * -l: nobody has loss, q or not; -p: the pictures of those that were wrong go to viewer-N.ppm; -v: what came.
  */
 #include <errno.h>
@@ -314,11 +314,15 @@ static bool serve(double ms, bool (*enough)(void))
 			struct client *c = &clients[i];
 			bool sleeps = c->slow_until > now;
 
+			if (c->end_at && now >= c->end_at)
+				client_end(c);
 			if (c->later.len && now >= c->later_at)
 				client_later(c);
 			w[i] = (struct pollfd){c->here && !sleeps ? c->fd : -1, POLLIN, 0};
 			if (sleeps && c->slow_until < until)
 				until = c->slow_until;
+			if (c->end_at && c->end_at < until)
+				until = c->end_at;
 			if (c->later.len && c->later_at < until)
 				until = c->later_at;
 		}

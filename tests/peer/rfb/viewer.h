@@ -25,13 +25,14 @@ struct client {
 	uint32_t w, h;                /* at first */
 	uint8_t *in;
 	size_t len, room;
-	bool asked, continuous, offered, turn, turning;
+	bool asked, continuous, offered, turn, turning, by_end;
 	bool map_due;                 /* no pixels before a colour map */
 	bool stale;                   /* something has come since it was compared */
 	bool same;
 	double slow_until;
 	struct buf later;             /* is sent then */
 	double later_at;
+	double end_at;                /* continuous updates are ended then, to change the format; 0: not waiting for that */
 	struct {
 		int32_t id;
 		uint64_t rects, bytes;
@@ -52,5 +53,6 @@ void client_saw(struct client *c, int32_t id, size_t bytes);
 void client_connect(struct client *c, const char *address); /* and begins its first phase */
 void client_read(struct client *c);                         /* what is there, and what follows from it */
 void client_later(struct client *c);                        /* what was to wait until now */
+void client_end(struct client *c);                          /* end_at has come */
 
 #endif

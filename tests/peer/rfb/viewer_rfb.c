@@ -85,7 +85,7 @@ static void phase_begins(struct client *c)
 
 	c->d.format = p->format;
 	c->map_due = !p->wire.true_colour;
-	c->turning = false;
+	c->turning = c->by_end = false;
 }
 
 /* Nothing is on its way to us, but fences maybe. */
@@ -126,12 +126,22 @@ static void turn_by_fence(struct client *c)
 	c->turning = true;
 }
 
-/* The same without fences, as TigerVNC does it: what comes before EndOfContinuousUpdates is in the old format. */
+/*
+ * The same by the end of continuous updates, as TigerVNC does it: what comes before EndOfContinuousUpdates is in the old format. Not at once, but at
+ * any time between two updates: also when one is on its way.
+ */
 static void turn_by_end(struct client *c)
+{
+	c->turning = c->by_end = true;
+	c->end_at = now_ms() + c->passed * 5 % 17;
+}
+
+void client_end(struct client *c)
 {
 	struct phase *p = &c->phase[c->at];
 	struct buf b = {0};
 
+	c->end_at = 0;
 	put_area(&b, MSG_CONTINUOUS_END, false, c->d.w, c->d.h);
 	client_send(c, &b);
 	put_format(&c->later, p);
@@ -141,12 +151,12 @@ static void turn_by_end(struct client *c)
 		put_area(&c->later, MSG_CONTINUOUS_END, true, c->d.w, c->d.h);
 	c->later_at = now_ms() + LATER_MS;
 	c->d.tight_png |= p->png;
-	c->turning = true;
 }
 
 static void phase_next(struct client *c)
 {
-	bool by_fence = c->phase[c->at].fence && c->continuous, by_end = !by_fence && c->continuous;
+	/* every second time, as both are possible */
+	bool by_fence = c->continuous && c->passed & 1, by_end = c->continuous && !by_fence;
 
 	c->at = (c->at + 1) % c->nphases;
 	c->passed++;
@@ -245,7 +255,7 @@ static ssize_t on_continuous_end(struct client *c)
 {
 	if (!client_listed(c, RFB_CONTINUOUS_UPDATES))
 		die(c, "an end of continuous updates");
-	if (c->continuous && c->turning && !c->phase[c->at ? c->at - 1 : c->nphases - 1].fence) {
+	if (c->continuous && c->turning && c->by_end) {
 		phase_begins(c);
 		c->continuous = !c->later.len && c->phase[c->at].continuous;
 	} else if (c->continuous) {
