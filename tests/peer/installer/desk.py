@@ -77,15 +77,26 @@ class Desk:
     def __init__(self, box, size=(1500, 1000)):
         self.box, self.size = box, size
 
-    def __enter__(self):
+    def begin(self):
+        """Starts an X server that stays when its last client goes; the number of its display."""
         read, write = os.pipe()
-        self.folder = f"{self.box.dir}/x"
-        os.mkdir(self.folder)
         self.x = subprocess.Popen(["Xvfb", "-displayfd", str(write), "-screen", "0", f"{self.size[0]}x{self.size[1]}x24", "-fbdir",
-                                   self.folder, "-nolisten", "tcp"], pass_fds=[write], stderr=subprocess.DEVNULL)
+                                   self.folder, "-nolisten", "tcp", "-noreset"], pass_fds=[write], stderr=subprocess.DEVNULL)
         os.close(write)
         with os.fdopen(read, encoding="ascii") as f:  # to the end of the line: what it cannot write kills it
-            number = f.readline().strip()
+            return f.readline().strip()
+
+    def __enter__(self):
+        self.folder = f"{self.box.dir}/x"
+        os.mkdir(self.folder)
+        for _ in range(5):  # others choose displays at the same time
+            number = self.begin()
+            env = {**self.box.env, "DISPLAY": f":{number}"}
+            if number and not subprocess.run(["xdotool", "getmouselocation"], env=env, capture_output=True, timeout=30 * SLOW,
+                                             check=False).returncode and self.x.poll() is None:
+                break
+            self.x.kill()
+            self.x.wait()
         self.env = {**self.box.env, "DISPLAY": f":{number}", "HOME": self.box.dir, "HUSK_VIEWER": "xtigervncviewer"}
         return self
 
